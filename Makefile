@@ -1,0 +1,115 @@
+# Two commands do the main job: `make run` and `make test`; `make help` lists the others.
+# All paths are relative and nothing changes directory, so a folder with a space in its name works.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Two thread pools fight on small data: implicit has its own threads, so the BLAS gets one.
+export OPENBLAS_NUM_THREADS := 1
+
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PYTHON := $(BIN)/python
+READY := .venv/.ready
+INSTALLING := .venv/.installing
+
+# The interpreter that makes .venv: the first that is 3.11 or newer, or `make PYTHON3=... run`.
+PYTHON3 ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+DATASET ?= movielens-100k
+# Many shells keep the width of the terminal in COLUMNS: only the one typed after `make` counts.
+MAPPING := $(if $(filter command line,$(origin COLUMNS)),$(COLUMNS))
+unexport COLUMNS DATASET SET
+
+quote = '$(subst ','\'',$(1))'
+
+UV := $(PYTHON) -m uv
+LOCK := $(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	--fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-header --quiet
+
+.PHONY: help
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1|\2/p' Makefile \
+	| while IFS='|' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+	@echo
+	@echo '  make run DATASET=movielens-1m'
+	@echo '  make run DATASET=log.csv COLUMNS="user=visitor,item=sku,timestamp=ts,value=qty"'
+	@echo '  make run SET="name=value name=value"     parameters of the notebooks'
+
+.PHONY: run
+run: $(READY)  ## fetch the data, execute every notebook, write reports/
+	@$(PYTHON) -m helpers run --dataset $(call quote,$(DATASET)) \
+		$(if $(MAPPING),--columns $(call quote,$(MAPPING))) \
+		$(foreach pair,$(SET),--set $(call quote,$(pair)))
+
+.PHONY: test
+test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks
+	@$(PYTHON) -m helpers datasets movielens-100k
+	$(PYTHON) -m pytest
+	$(PYTHON) -m helpers check
+
+.PHONY: lint
+lint: $(READY)  ## ruff and mypy
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+.PHONY: bench
+bench: $(READY)  ## time the main steps
+	@$(PYTHON) tests/bench.py
+
+.PHONY: notebooks
+notebooks: $(READY)  ## maintainers: re-execute the notebooks, save them in place, write reports/
+	@$(PYTHON) -m helpers notebooks
+	@$(PYTHON) -m helpers readme
+
+.PHONY: report
+report: $(READY)  ## render the committed notebooks into reports/ without executing them
+	@$(PYTHON) -m helpers report
+
+.PHONY: readme
+readme: $(READY)  ## write the tables of README.md from reports/results/
+	@$(PYTHON) -m helpers readme
+
+.PHONY: lab
+lab: $(READY)  ## open the notebooks in JupyterLab
+	@$(PYTHON) -m jupyterlab notebooks
+
+.PHONY: lock
+lock: $(READY)  ## maintainers: lock the dependencies again, for pip and conda (UPGRADE=1: newest)
+	$(LOCK) $(if $(UPGRADE),--upgrade) -o requirements.txt
+	$(PYTHON) -m pyproject2conda project --overwrite force
+
+.PHONY: clean
+clean:  ## remove .venv, caches and everything derived; keeps data/raw and the committed reports
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache data/processed
+	find helpers tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
+	@for folder in reports/*/results; do \
+		if [ -d "$$folder" ]; then rm -rf "$${folder%/results}"; fi; done
+
+# The set-up. An installation that was killed leaves its mark and starts afresh; without a network
+# nothing changes, and the message says what is missing.
+$(READY): requirements.txt pyproject.toml
+	@test -n "$(PYTHON3)" || { echo 'error: no Python 3.11 or newer with the module venv was' \
+		'found; install one, or name it: make PYTHON3=/path/to/python3 ...' >&2; exit 1; }
+	@if [ -e $(INSTALLING) ] || ! $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+		echo 'making .venv with $(PYTHON3)' >&2; $(PYTHON3) -m venv --clear .venv; fi
+	@sed -n '/^uv==/,/# via/p' requirements.txt > .venv/uv.txt
+	@$(UV) --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet --retries 2 \
+		--disable-pip-version-check --require-hashes -r .venv/uv.txt \
+		|| { $(call not-installed,the installer uv); }
+	@touch $(INSTALLING)
+	@$(UV) pip install --python $(PYTHON) --require-hashes -r requirements.txt \
+		|| { $(call not-installed,the dependencies (requirements.txt)); }
+	@$(UV) pip install --python $(PYTHON) --quiet --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -c 'import matplotlib.font_manager'  # else its first use reports on stderr
+	@rm $(INSTALLING)
+	@touch $(READY)
+
+define not-installed
+echo 'error: could not install $(1): the reason is above. If the package index was not reached,' \
+	'connect to the network (or point pip and uv to your mirror) and run make again' >&2; exit 1
+endef

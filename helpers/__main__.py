@@ -1,0 +1,106 @@
+"""The command line of the project: ``python -m helpers --help``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers import datasets, notebooks, portfolio, readme
+from helpers.fetch import DatasetError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The words after the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        0 if all went well, 1 if something was wrong, 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except (DatasetError, portfolio.PortfolioError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    run = commands.add_parser("run", help="execute the notebooks on a data set, write its reports")
+    run.add_argument("--dataset", default=datasets.DEFAULT, help="name or path (%(default)s)")
+    run.add_argument("--columns", default="", help='of a path: "user=visitor,item=sku,..."')
+    run.add_argument(
+        "--set", action="append", default=[], metavar="name=value", help="a notebooks' parameter"
+    )
+    run.set_defaults(command=_run)
+
+    report = commands.add_parser("report", help="render the committed notebooks into reports/")
+    report.set_defaults(command=lambda options: _written(portfolio.render()))
+
+    data = commands.add_parser("datasets", help="list the data sets, or fetch those named")
+    data.add_argument("names", nargs="*", metavar="name")
+    data.set_defaults(command=_datasets)
+
+    save = commands.add_parser("notebooks", help="execute the notebooks and save them in place")
+    save.set_defaults(command=lambda options: _written(portfolio.save_notebooks()))
+
+    check = commands.add_parser("check", help="the hygiene of the notebooks and of the README")
+    check.add_argument("root", nargs="?", type=Path, default=Path())
+    check.set_defaults(command=_check)
+
+    table = commands.add_parser("readme", help="write the README's generated tables")
+    table.add_argument("--check", action="store_true", help="change nothing, fail when stale")
+    table.set_defaults(command=_readme)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    parameters = {}
+    for pair in options.set:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise ValueError(f"--set {pair!r} has not the form name=value")
+        parameters[name.strip()] = value
+    return _written(portfolio.run(options.dataset, options.columns, parameters))
+
+
+def _written(reports: Path) -> int:
+    print(f"reports: {reports / 'index.html'}")
+    return 0
+
+
+def _datasets(options: argparse.Namespace) -> int:
+    for name in options.names or datasets.names():
+        if options.names:
+            datasets.load(name)
+        print(f"{name}: {datasets.describe(name)}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    paths = notebooks.paths(options.root / "notebooks")
+    found = [str(finding) for path in paths for finding in notebooks.check(path)]
+    found += readme.update(options.root, check=True)
+    print("\n".join(found) if found else f"{len(paths)} notebooks and the README are in order")
+    return bool(found)
+
+
+def _readme(options: argparse.Namespace) -> int:
+    stale = readme.update(check=options.check)
+    print("\n".join(stale) if stale and options.check else "README.md is up to date")
+    return bool(stale) and options.check
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""ALS for implicit feedback: the loss in its parts, and a reference that can be read in a minute.
+
+The objective is the one that implicit minimises, in the notation of Hu, Koren, Volinsky (2008):
+rows of ``X`` are user factors, rows of ``Y`` item factors, ``s = x_u . y_i`` is a score and
+``c`` the confidence stored in the matrix. Unlike the paper's equation (3), an unobserved cell
+weighs 1 and an observed one ``c = alpha * r`` (no "+1"), and the penalty is not scaled by counts.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from implicit.cpu.als import AlternatingLeastSquares
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from helpers import files
+
+
+def loss_parts(
+    user_items: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: float, alpha: float = 1.0
+) -> dict[str, float]:
+    """The training loss of implicit's ALS, in its three parts.
+
+    ``sum_observed c (1 - s)^2 + sum_unobserved s^2 + regularization * (|X|^2 + |Y|^2)``
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+        Strengths, positive; the confidence is ``alpha`` times that.
+    X : ndarray of shape (n_users, factors)
+    Y : ndarray of shape (n_items, factors)
+    regularization : float
+    alpha : float
+
+    Returns
+    -------
+    dict
+        ``observed``, ``unobserved``, ``penalty`` and their sum ``total``.
+
+    Notes
+    -----
+    The unobserved part needs no dense matrix: the sum of all squared scores is
+    ``trace(XtX YtY)``, less the squares of the observed ones. implicit reports
+    ``total / (sum(c) + number of unobserved cells)``, which cannot be compared across alphas.
+
+    Examples
+    --------
+    >>> X, Y = np.array([[1.0]]), np.array([[0.5], [2.0]])
+    >>> loss_parts(csr_matrix([[4.0, 0.0]]), X, Y, regularization=0.1)
+    {'observed': 1.0, 'unobserved': 4.0, 'penalty': 0.525, 'total': 5.525}
+    """
+    rows = np.repeat(np.arange(user_items.shape[0]), np.diff(user_items.indptr))
+    scores = np.einsum("nf,nf->n", X[rows], Y[user_items.indices])
+    observed = float((alpha * user_items.data) @ (1 - scores) ** 2)
+    unobserved = float(np.sum((X.T @ X) * (Y.T @ Y)) - scores @ scores)
+    penalty = float(regularization * ((X**2).sum() + (Y**2).sum()))
+    total = observed + unobserved + penalty
+    return {"observed": observed, "unobserved": unobserved, "penalty": penalty, "total": total}
+
+
+def solve_half_step(
+    user_items: csr_matrix, Y: np.ndarray, regularization: float, alpha: float = 1.0
+) -> np.ndarray:
+    """The exact user factors for fixed item factors.
+
+    ``x_u = (YtY + Yt (C_u - I) Y + regularization * I)^-1 Yt C_u p_u``
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+        Strengths, positive. For the items' half-step pass the transposed matrix and ``X``.
+    Y : ndarray of shape (n_items, factors)
+    regularization : float
+    alpha : float
+
+    Returns
+    -------
+    float64 ndarray of shape (n_users, factors)
+
+    References
+    ----------
+    Hu, Koren, Volinsky (2008), equations (4) and (5); ``p_u`` is 1 for observed items. The rows
+    of ``Y`` that a user has not seen only enter through ``YtY``, which all users share.
+    """
+    gram = Y.T @ Y + regularization * np.eye(Y.shape[1])
+    X = np.zeros((user_items.shape[0], Y.shape[1]))
+    for u in range(user_items.shape[0]):
+        cells = slice(user_items.indptr[u], user_items.indptr[u + 1])
+        seen = Y[user_items.indices[cells]]
+        c = alpha * user_items.data[cells]
+        X[u] = np.linalg.solve(gram + seen.T @ ((c - 1)[:, None] * seen), c @ seen)
+    return X
+
+
+def reference_als(
+    user_items: csr_matrix,
+    factors: int,
+    regularization: float,
+    alpha: float = 1.0,
+    iterations: int = 15,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """ALS with the exact solver and implicit's starting values, in float64.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+    factors, regularization, alpha, iterations
+        As in ``implicit.als.AlternatingLeastSquares``.
+    seed : int
+        Its ``random_state``.
+
+    Returns
+    -------
+    X : float64 ndarray of shape (n_users, factors)
+    Y : float64 ndarray of shape (n_items, factors)
+    """
+    start = np.random.default_rng(seed)
+    X = start.random((user_items.shape[0], factors)) * 0.01
+    Y = start.random((user_items.shape[1], factors)) * 0.01
+    item_users = user_items.T.tocsr()
+    for _ in range(iterations):
+        X = solve_half_step(user_items, Y, regularization, alpha)
+        Y = solve_half_step(item_users, X, regularization, alpha)
+    return X, Y
+
+
+def fit_with_history(model: AlternatingLeastSquares, user_items: csr_matrix) -> pd.DataFrame:
+    """Fit implicit's model and keep the parts of the loss after each iteration.
+
+    Parameters
+    ----------
+    model : implicit.cpu.als.AlternatingLeastSquares
+        Not fitted yet; it is fitted in place. Use ``dtype=np.float64`` for numbers that are to
+        hold on any CPU.
+    user_items : csr_matrix of shape (n_users, n_items)
+
+    Returns
+    -------
+    DataFrame
+        One row for each iteration (index ``iteration``, from 1); columns ``observed``,
+        ``unobserved``, ``penalty``, ``total``.
+
+    Raises
+    ------
+    ValueError
+        If the model was fitted before (implicit would go on from the old factors).
+    """
+    if model.user_factors is not None:
+        raise ValueError("model is fitted already and would go on from there; make a new one")
+    history: list[dict[str, float]] = []
+
+    def record(iteration: int, seconds: float, loss: float | None) -> None:
+        X, Y = model.user_factors, model.item_factors
+        history.append(loss_parts(user_items, X, Y, model.regularization, model.alpha))
+
+    # BLAS threads inside implicit's own threads make both wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        model.fit(user_items, show_progress=False, callback=record)
+    return pd.DataFrame(history, index=pd.RangeIndex(1, len(history) + 1, name="iteration"))
+
+
+def save_model(path: str | Path, model: Any, manifest: dict[str, Any]) -> None:
+    """Write a fitted implicit model as ``.npz`` (no pickle), whole or not at all.
+
+    Parameters
+    ----------
+    path : path ending in ``.npz``
+    model : implicit model with factors
+    manifest : dict
+        Data checksum and parameters that the model comes from.
+
+    Raises
+    ------
+    ValueError
+        If the model is not fitted.
+
+    Notes
+    -----
+    The file holds what implicit's own ``save`` writes, so ``AlternatingLeastSquares.load`` reads
+    it, too.
+    """
+    if model.user_factors is None:
+        raise ValueError("model is not fitted, there is nothing to save; call fit first")
+    buffer = io.BytesIO()
+    model.save(buffer)
+    buffer.seek(0)
+    with np.load(buffer, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    files.write_arrays(Path(path), arrays, manifest)
+
+
+def load_model(path: str | Path) -> AlternatingLeastSquares:
+    """Read a model that :func:`save_model` wrote.
+
+    Returns
+    -------
+    implicit.cpu.als.AlternatingLeastSquares, ready to recommend
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is not there.
+    ValueError
+        If it is damaged or holds no model.
+    """
+    arrays, _ = files.read_arrays(Path(path))
+    if not {"user_factors", "item_factors"} <= set(arrays):
+        raise ValueError(f"{path} holds no model: it lacks user_factors or item_factors")
+    model = AlternatingLeastSquares.load(str(path))
+    del model.manifest  # implicit makes an attribute of every array in the file
+    return model

@@ -1,0 +1,319 @@
+"""From a fitted model to lists that a person can read: titles, no items seen before."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+from helpers.interactions import Interactions, check_user_items
+
+
+def top_n(
+    model: Any, user_items: csr_matrix, n: int = 10, *, users: np.ndarray | None = None
+) -> np.ndarray:
+    """The ``n`` best unseen items of each user.
+
+    Parameters
+    ----------
+    model : fitted implicit model (or anything with its ``recommend``)
+    user_items : csr_matrix of shape (n_users, n_items)
+        What the model was fitted on; these items are left out of the lists.
+    n : int
+        From 1 to ``n_items``.
+    users : int ndarray, optional
+        Rows to recommend for; all when not given.
+
+    Returns
+    -------
+    int ndarray of shape (len(users), n)
+        Item indexes, best first; -1 where a user has fewer than ``n`` unseen items.
+
+    Raises
+    ------
+    ValueError
+        If the matrix does not belong to the model (transposed, say), or ``n`` is out of range.
+
+    Notes
+    -----
+    implicit fills up a short list with seen items at a score of about -3.4e38; they become -1.
+    """
+    n_users, n_items = len(model.user_factors), len(model.item_factors)
+    check_user_items(user_items, n_users, n_items)
+    _check_n(n, n_items)
+    rows = np.arange(n_users) if users is None else np.asarray(users)
+    items, scores = model.recommend(rows, user_items[rows], N=n)
+    return np.where(scores > np.finfo(np.float32).min / 2, items, -1)
+
+
+def popular_items(
+    user_items: csr_matrix, n: int, *, exclude: np.ndarray | None = None
+) -> np.ndarray:
+    """Indexes of the items that most users have.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+    n : int
+        From 1 to ``n_items``.
+    exclude : int ndarray, optional
+        Items to leave out, such as those already seen.
+
+    Returns
+    -------
+    int ndarray of shape (at most n,)
+        Most users first; among equals the smaller index first.
+
+    Examples
+    --------
+    >>> popular_items(csr_matrix([[1, 0, 1], [0, 0, 1]]), n=2)
+    array([2, 0])
+    """
+    _check_n(n, user_items.shape[1])
+    counts = np.bincount(user_items.indices, minlength=user_items.shape[1])
+    ranked = np.argsort(-counts, kind="stable")
+    return ranked[~np.isin(ranked, [] if exclude is None else exclude)][:n]
+
+
+def popular_top_n(user_items: csr_matrix, n: int = 10) -> np.ndarray:
+    """The popular list for each user, without what the user has seen.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+    n : int
+
+    Returns
+    -------
+    int ndarray of shape (n_users, n), padded with -1
+    """
+    _check_n(n, user_items.shape[1])
+    ranked = popular_items(user_items, user_items.shape[1])
+    lists = []
+    for start in range(0, user_items.shape[0], 1_000):  # blocks bound the memory of the mask
+        seen = user_items[start : start + 1_000].astype(bool).toarray()[:, ranked]
+        # False sorts before True: the first n positions are the most popular unseen items.
+        first = np.argsort(seen, axis=1, kind="stable")[:, :n]
+        lists.append(np.where(np.take_along_axis(seen, first, axis=1), -1, ranked[first]))
+    return np.concatenate(lists)
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """A fitted model with the names of its users and items.
+
+    Attributes
+    ----------
+    model : fitted implicit model
+    interactions : Interactions
+        What the model was fitted on.
+    items : DataFrame
+        Columns ``item_id`` and ``title``; an item without a row is shown by its id.
+
+    Raises
+    ------
+    ValueError
+        On construction, if the model was fitted on a matrix of another shape.
+    """
+
+    model: Any
+    interactions: Interactions
+    items: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        shape = (len(self.model.user_factors), len(self.model.item_factors))
+        check_user_items(self.interactions.user_items, *shape)
+
+    @property
+    def titles(self) -> pd.Series:
+        """Title of each column of the matrix, in order; the id where no title is known."""
+        known = self.items.drop_duplicates("item_id").set_index("item_id")["title"]
+        ids = self.interactions.item_ids
+        return known.reindex(ids).fillna(pd.Series(ids, index=ids))
+
+    def find_item(self, title: str) -> int:
+        """Column of the item with this title.
+
+        Parameters
+        ----------
+        title : str
+            Exact, as in ``items``.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        KeyError
+            If there is none; the message suggests the nearest titles.
+
+        Notes
+        -----
+        Where several items share a title, the one with most users is taken.
+        """
+        titles = self.titles
+        matches = np.flatnonzero(titles == title)
+        if len(matches):
+            counts = np.bincount(self.interactions.user_items.indices, minlength=len(titles))
+            return int(matches[np.argmax(counts[matches])])
+        lower = {text.lower(): text for text in titles}
+        near = difflib.get_close_matches(title.lower(), list(lower), n=3, cutoff=0.5)
+        near += [low for low in lower if title.lower() in low and low not in near][: 3 - len(near)]
+        hint = " or ".join(repr(lower[low]) for low in near)
+        raise KeyError(
+            f"no item has the title {title!r}" + (f"; did you mean {hint}?" if hint else "")
+        )
+
+    def example_title(self, preferred: str) -> str:
+        """The preferred title where known, else that of the item with most users.
+
+        Parameters
+        ----------
+        preferred : str
+            A title, which another data set may not have.
+
+        Returns
+        -------
+        str
+        """
+        if (self.titles == preferred).any():
+            return preferred
+        return str(self.titles.iloc[popular_items(self.interactions.user_items, 1)[0]])
+
+    def recommend(self, user_id: str, n: int = 5) -> pd.DataFrame:
+        """The ``n`` best items for one user, without those already seen.
+
+        Parameters
+        ----------
+        user_id : str
+        n : int
+
+        Returns
+        -------
+        DataFrame
+            Index ``rank`` from 1; columns ``title``, ``score``, ``why``: "ALS", or "popular (no
+            history)" where the user has no interaction to learn from and gets the popular list,
+            scored by its share of users.
+
+        Raises
+        ------
+        KeyError
+            If the user is unknown.
+        ValueError
+            If ``n`` is out of range.
+        """
+        user_items = self.interactions.user_items
+        user = self.interactions.user_index(user_id)
+        _check_n(n, self.interactions.n_items)
+        if user_items[user].nnz == 0:
+            chosen = popular_items(user_items, n)
+            scores = np.asarray((user_items[:, chosen] > 0).mean(axis=0)).ravel()
+            return self._table(chosen, scores, why="popular (no history)")
+        chosen = top_n(self.model, user_items, n, users=np.array([user]))[0]
+        chosen = chosen[chosen >= 0]
+        scores = self.model.item_factors[chosen] @ self.model.user_factors[user]
+        return self._table(chosen, scores, why="ALS")
+
+    def similar_items(self, title: str, n: int = 10) -> pd.DataFrame:
+        """The ``n`` items whose factors point in the most similar direction.
+
+        Parameters
+        ----------
+        title : str
+        n : int
+
+        Returns
+        -------
+        DataFrame
+            Index ``rank`` from 1; columns ``title``, ``cosine`` (-1 to 1) and ``users``, the
+            number of users that the item's direction is learned from.
+
+        Raises
+        ------
+        KeyError
+            If no item has this title; the nearest are suggested.
+        ValueError
+            If ``n`` is not below the number of items.
+        """
+        item = self.find_item(title)
+        _check_n(n, self.interactions.n_items - 1)
+        items, cosines = self.model.similar_items(item, N=n + 1)
+        others = items != item
+        table = self._table(items[others][:n], cosines[others][:n]).rename(
+            columns={"score": "cosine"}
+        )
+        counts = np.bincount(self.interactions.user_items.indices, minlength=len(self.titles))
+        return table.assign(users=counts[items[others][:n]])
+
+    def explain(self, user_id: str, title: str, n: int = 5) -> pd.DataFrame:
+        """Which seen items make up the score of a recommendation.
+
+        ``score = sum_j c_uj * y_i^T W_u y_j`` over the seen items ``j``
+
+        Parameters
+        ----------
+        user_id, title : str
+        n : int
+            Number of contributions to show, largest first.
+
+        Returns
+        -------
+        DataFrame
+            Index ``seen`` (title); columns ``contribution`` and ``share`` of the total score.
+
+        Raises
+        ------
+        KeyError
+            If the user or the title is unknown.
+
+        References
+        ----------
+        Hu, Koren, Volinsky (2008), section 5, "Explaining recommendations".
+        """
+        user, item = self.interactions.user_index(user_id), self.find_item(title)
+        total, top, _ = self.model.explain(user, self.interactions.user_items, item, N=n)
+        seen, contributions = [int(i) for i, _ in top], np.array([float(s) for _, s in top])
+        index = pd.Index(self.titles.iloc[seen], name="seen")
+        return pd.DataFrame(
+            {"contribution": contributions, "share": contributions / total}, index=index
+        )
+
+    def history(self, user_id: str, n: int = 5) -> pd.DataFrame:
+        """The latest ``n`` items of a user, latest first.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``title``, ``value``, ``timestamp``.
+
+        Raises
+        ------
+        KeyError
+            If the user is unknown.
+        """
+        user = self.interactions.user_index(user_id)
+        matrix = self.interactions.user_items
+        cells = np.arange(matrix.indptr[user], matrix.indptr[user + 1])
+        latest = cells[np.argsort(-self.interactions.order[cells])][:n]
+        return pd.DataFrame(
+            {
+                "title": self.titles.iloc[matrix.indices[latest]].to_numpy(),
+                "value": matrix.data[latest],
+                "timestamp": self.interactions.timestamps[latest],
+            }
+        )
+
+    def _table(self, items: np.ndarray, scores: np.ndarray, **extra: str) -> pd.DataFrame:
+        rank = pd.RangeIndex(1, len(items) + 1, name="rank")
+        titles = self.titles.iloc[items].to_numpy()
+        return pd.DataFrame({"title": titles, "score": scores, **extra}, index=rank)
+
+
+def _check_n(n: int, most: int) -> None:
+    if not 1 <= n <= most:
+        raise ValueError(
+            f"n is {n}, expected 1 to {most} (what the catalogue holds); ask for a shorter list"
+        )

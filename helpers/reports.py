@@ -1,0 +1,449 @@
+"""Executed notebooks as self-contained HTML reports that open from disk without a network."""
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape, unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import nbformat
+from bs4 import BeautifulSoup, Tag
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from latex2mathml.converter import convert
+from markupsafe import Markup
+from nbconvert.exporters.templateexporter import TemplateExporter
+from nbconvert.filters.highlight import Highlight2HTML
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+
+from helpers import datasets, files
+
+SITE = "Implicit-feedback recommendation with ALS"
+TEMPLATES = Path(__file__).parent / "templates"
+DATASET_NAMES = {"movielens-100k": "MovieLens 100K", "movielens-1m": "MovieLens 1M"}
+MAX_BYTES = 1_500_000
+MAX_HEADLINES = 4
+
+_HEADING = re.compile(r"#\s+(\d+)\.\s+([^:\n]+):\s+([^\n]+)")
+_NOTEBOOK_LINK = re.compile(r"(?:\./|\.\./notebooks/)?([^/#?]+)\.ipynb(#.*)?")
+_ASKS_FOR_MORE = re.compile(
+    r"<(?:script|iframe|link|object|embed)\b|<[^<>]+\s(?:src|srcset)\s*=\s*[\"']?(?:https?:)?//",
+    re.I,
+)
+_NUMBER = re.compile(
+    r"[-+−±<>≤≥~≈]?\s?\d(?:[\d.,:/()\[\]\s%±×–−+-]|to)*(?:e[-+]?\d+)?"
+    r"\s?(?:[kMGT]?i?B|[mµn]?s|min|h|x)?"
+)
+# The names of functions, such as log, get TeX's thin space, but none before a parenthesis.
+_FUNCTION = re.compile(r"<(m[io])>([a-z]{2,})</\1>(<mo[^>]*>&#x00028;)?")
+# latex2mathml lets the bars of \lVert and \lvert grow with what is beside them.
+_LONE_BAR = re.compile(r"<mo>(&#x02016;|&#x0007C;)</mo>")
+_BLANK = {"", "-", "–", "—", "NaN", "NaT", "None", "<NA>"}
+# The first of these that an output has is shown; the template shows nothing for a widget, which
+# is a progress bar that has done its work.
+_FORMATS = [
+    "application/vnd.jupyter.widget-view+json",
+    "text/html",
+    "text/markdown",
+    "text/latex",
+    "image/png",
+    "text/plain",
+]
+# What latex2mathml does not know, in terms of what it knows.
+_SYNONYMS = {
+    "{aligned}": "{align*}",
+    "{split}": "{align*}",
+    r"\operatorname*{arg\,min}": r"\argmin",
+    r"\operatorname*": r"\operatorname",
+}
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The first line of a notebook, ``# 1. Data loading: what does the log hold?``, in parts.
+
+    Attributes
+    ----------
+    number : int
+        Place in the reading order.
+    title : str
+        ``Data loading``.
+    question : str
+        ``What does the log hold?``, with a capital.
+    """
+
+    number: int
+    title: str
+    question: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """One notebook, rendered but not yet on a page.
+
+    Attributes
+    ----------
+    name : str
+        File name without suffix.
+    heading : Heading
+        Number, title and question.
+    article : Markup
+        The cells as HTML.
+    contents : tuple of (str, Markup)
+        Anchor (percent-encoded) and text of each heading of level two.
+    figure : tuple of (bytes, str), optional
+        The headline figure as PNG, and its alternative text.
+    """
+
+    name: str
+    heading: Heading
+    article: Markup
+    contents: tuple[tuple[str, Markup], ...]
+    figure: tuple[bytes, str] | None
+
+
+def heading(path: Path) -> Heading:
+    """Number, title and question of a notebook, from its H1.
+
+    Parameters
+    ----------
+    path : Path
+        A notebook whose first cell begins ``# <number>. <title>: <question>``.
+
+    Returns
+    -------
+    Heading
+
+    Raises
+    ------
+    ValueError
+        If the first cell begins otherwise; the message names the notebook.
+    """
+    with _naming(path):
+        return _parse_heading(_read(path))
+
+
+def render(
+    notebooks: Sequence[Path], reports_dir: Path, *, dataset: str = datasets.DEFAULT
+) -> list[Path]:
+    """Render executed notebooks to ``reports_dir``, with an index.
+
+    Everything is rendered before anything is written, so a failure leaves the old reports as they
+    were. The same notebooks and result files always give the same bytes.
+
+    Parameters
+    ----------
+    notebooks : sequence of Path
+        Executed notebooks in reading order.
+    reports_dir : Path
+        Gets ``<name>.html`` and ``figures/<name>.png`` (the figure of the cell that is tagged
+        ``headline-figure``) for each notebook, and ``index.html``. The headline numbers come from
+        ``results/<name>.json`` in this folder, where there is such a file.
+    dataset : str
+        The data set of the run. Reports on another one than the default say so in a banner.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    ValueError
+        If a notebook is not executed, has a figure without alternative text, a formula that cannot
+        be rendered, an output that needs the network, or gives a page above 1.5 MB.
+    """
+    reports = [_report(path, dataset) for path in notebooks]
+    contents: dict[Path, bytes] = {}
+    for place, report in enumerate(reports):
+        before = reports[place - 1] if place else None
+        after = reports[place + 1] if place + 1 < len(reports) else None
+        page = _page("report", dataset, report=report, before=before, after=after)
+        contents[reports_dir / f"{report.name}.html"] = page
+        with _naming(notebooks[place]):
+            _check_size(page)
+        if report.figure:
+            contents[reports_dir / "figures" / f"{report.name}.png"] = report.figure[0]
+    cards = [(report, _headlines(reports_dir, report.name)) for report in reports]
+    contents[reports_dir / "index.html"] = _page("index", dataset, cards=cards)
+    for path, content in contents.items():
+        with files.atomic(path) as temporary:
+            temporary.write_bytes(content)
+    return list(contents)
+
+
+def mathml(latex: str, *, display: bool = False) -> str:
+    r"""A formula as MathML, which browsers draw without a script.
+
+    Parameters
+    ----------
+    latex : str
+        The formula without dollars.
+    display : bool
+        Whether it stands on a line of its own.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the formula is malformed or uses a command that latex2mathml does not know.
+
+    Examples
+    --------
+    >>> "<mi>&#x003BB;</mi>" in mathml(r"\lambda")
+    True
+    """
+    source = latex.strip()
+    for name, known in _SYNONYMS.items():
+        source = source.replace(name, known)
+    try:
+        markup = convert(source, display="block" if display else "inline")
+    except Exception as error:
+        raise ValueError(f"cannot render the formula {latex!r}: {error!r}") from error
+    unknown = re.search(r"\\\w*|<mi>&</mi>|<mo ?/>", markup)
+    braces = re.sub(r"\\[{}\\]", "", source)
+    if unknown or braces.count("{") != braces.count("}"):
+        wrong = f"{unknown[0]} is not understood" if unknown else "its braces do not match"
+        raise ValueError(f"cannot render the formula {latex!r}: {wrong}; write it another way")
+    markup = _FUNCTION.sub(_space_function, markup)
+    return _LONE_BAR.sub(r'<mo stretchy="false">\1</mo>', markup)
+
+
+def tidy_tables(html: str) -> str:
+    """Tables without pandas' own styles, in a scrollable box, with columns of numbers marked.
+
+    Parameters
+    ----------
+    html : str
+        A fragment, such as the HTML of a DataFrame.
+
+    Returns
+    -------
+    str
+        Cells of a column that holds only numbers have the class ``number``, headers included; the
+        row that pandas adds for the name of the index is merged into the row of column names.
+    """
+    if "<table" not in html:
+        return html
+    soup = BeautifulSoup(html, "html.parser")
+    for style in soup("style"):
+        style.decompose()
+    for table in soup("table"):
+        for element in (table, *table("tr")):
+            element.attrs.pop("border", None)
+            element.attrs.pop("style", None)
+        _merge_header(table)
+        _mark_numbers(table)
+        table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
+    return str(soup)
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown to HTML for one notebook: MathML, anchors, the contents, links between reports."""
+
+    def __init__(self, up: str) -> None:
+        super().__init__(escape=False)
+        self.up = up
+        self.anchors: set[str] = set()
+        self.contents: list[tuple[str, Markup]] = []
+        self.titled = False
+
+    def render(self, source: str) -> str:
+        return tidy_tables(MarkdownWithMath(renderer=self).render(source))
+
+    def heading(self, text: str, level: int, **attrs: Any) -> str:
+        if level == 1 and not self.titled:  # the page shows it in its header
+            self.titled = True
+            return ""
+        plain = unescape(re.sub(r"<[^>]+>", "", text)).strip()
+        anchor = stem = re.sub(r"\s", "-", plain)  # as Jupyter does, so that links hold in both
+        number = 1
+        while anchor in self.anchors:
+            number += 1
+            anchor = f"{stem}-{number}"
+        self.anchors.add(anchor)
+        if level == 2:
+            self.contents.append((quote(anchor), Markup(text)))
+        link = f'<a class="anchor" href="#{quote(anchor)}" aria-hidden="true" tabindex="-1">#</a>'
+        return f'<h{level} id="{escape(anchor)}">{text}{link}</h{level}>\n'
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        if notebook := _NOTEBOOK_LINK.fullmatch(url):
+            url = f"{notebook[1]}.html{notebook[2] or ''}"
+        elif url.startswith("../reports/"):
+            url = url.removeprefix("../reports/")
+        elif url.startswith("../"):
+            url = self.up + url
+        return super().link(text, url, title)
+
+    def inline_math(self, body: str) -> str:
+        return f'<span class="formula">{mathml(body)}</span>'
+
+    def block_math(self, body: str) -> str:
+        return f'<span class="equation">{mathml(body, display=True)}</span>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+
+def _space_function(found: re.Match[str]) -> str:
+    after = "0em" if found[3] else "0.167em"
+    return f'<mo lspace="0.167em" rspace="{after}">{found[2]}</mo>{found[3] or ""}'
+
+
+def _read(path: Path) -> NotebookNode:
+    notebook: NotebookNode = nbformat.read(path, as_version=4)
+    return notebook
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let a ValueError of the block begin with the name of the notebook."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+def _parse_heading(notebook: NotebookNode) -> Heading:
+    first = notebook.cells[0].source if notebook.cells else ""
+    found = _HEADING.match(first)
+    if not found:
+        raise ValueError(
+            f"begins with {first.partition(chr(10))[0]!r}; expected '# <number>. <title>: "
+            "<question>' in the first cell, such as '# 1. Data loading: what does the log hold?'"
+        )
+    question = re.sub(r"[*`]", "", found[3]).strip()
+    return Heading(int(found[1]), found[2].strip(), question[0].upper() + question[1:])
+
+
+def _report(path: Path, dataset: str) -> Report:
+    notebook = _read(path)
+    renderer = _Renderer(up="" if dataset == datasets.DEFAULT else "../")
+    with _naming(path):
+        for number, cell in enumerate(notebook.cells, start=1):
+            _check_cell(cell, number)
+        article = _exporter(renderer).from_notebook_node(notebook)[0]
+        _check_alone(article)
+        return Report(
+            name=path.stem,
+            heading=_parse_heading(notebook),
+            article=Markup(article),
+            contents=tuple(renderer.contents),
+            figure=_headline_figure(notebook),
+        )
+
+
+def _check_alone(article: str) -> None:
+    if found := _ASKS_FOR_MORE.search(article):
+        raise ValueError(
+            f"an output or a text holds {found[0]!r}; a report stands alone, without scripts and "
+            "without files from the network: show a PNG figure, a table or text instead"
+        )
+
+
+def _check_cell(cell: NotebookNode, number: int) -> None:
+    if cell.cell_type != "code" or not cell.source.strip():
+        return
+    if cell.execution_count is None:
+        raise ValueError(f"cell {number} is not executed: run the notebook first")
+    for output in cell.outputs:
+        if "image/png" in output.get("data", {}) and not _alt(output):
+            raise ValueError(
+                f"cell {number} shows a figure without alternative text; "
+                "show it with `plots.show(axes, alt)`"
+            )
+
+
+def _alt(output: NotebookNode) -> str:
+    return str(output.metadata.get("image/png", {}).get("alt", "")).strip()
+
+
+def _headline_figure(notebook: NotebookNode) -> tuple[bytes, str] | None:
+    cells = [c for c in notebook.cells if "headline-figure" in c.metadata.get("tags", [])]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    for output in outputs:
+        if "image/png" in output.get("data", {}):
+            return base64.b64decode(output.data["image/png"]), _alt(output)
+    if cells:
+        raise ValueError("the cell tagged headline-figure shows no PNG figure")
+    return None
+
+
+def _exporter(renderer: _Renderer) -> TemplateExporter:
+    exporter = TemplateExporter(
+        file_extension=".html",
+        template_name="notebook",
+        extra_template_basedirs=[str(TEMPLATES)],
+    )
+    exporter.config.NbConvertBase.display_data_priority = _FORMATS
+    highlight = Highlight2HTML("ipython3", extra_formatter_options={"nowrap": True})
+    filters = {
+        "markdown2html": renderer.render,
+        "highlight_code": highlight,
+        "tidy_tables": tidy_tables,
+    }
+    for name, function in filters.items():
+        exporter.register_filter(name, function)
+    return exporter
+
+
+def _page(template: str, dataset: str, **content: Any) -> bytes:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    page = environment.get_template(f"{template}.html.j2").render(
+        site=SITE,
+        dataset=DATASET_NAMES.get(dataset, dataset),
+        default_dataset=DATASET_NAMES[datasets.DEFAULT],
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        **content,
+    )
+    return page.encode()
+
+
+def _check_size(page: bytes) -> None:
+    if len(page) > MAX_BYTES:
+        raise ValueError(
+            f"renders to a page of {len(page) / 1e6:.2f} MB, above the limit of "
+            f"{MAX_BYTES / 1e6:.1f} MB: draw fewer figures or at a lower resolution"
+        )
+
+
+def _headlines(reports_dir: Path, name: str) -> list[dict[str, Any]]:
+    path = reports_dir / "results" / f"{name}.json"
+    results = files.read_json(path)["results"] if path.is_file() else []
+    return [result for result in results if result["headline"]][:MAX_HEADLINES]
+
+
+def _merge_header(table: Tag) -> None:
+    rows = [row("th") for row in table.select("thead tr")]
+    if len(rows) != 2 or len(rows[0]) != len(rows[1]):
+        return
+    pairs = list(zip(*rows, strict=True))
+    if all(not top.text.strip() or not bottom.text.strip() for top, bottom in pairs):
+        for top, bottom in pairs:
+            top.string = (top.text + bottom.text).strip()
+        table.select("thead tr")[1].decompose()
+
+
+def _mark_numbers(table: Tag) -> None:
+    rows = [row(["th", "td"]) for row in table("tr")]
+    for place in range(1, max(map(len, rows), default=0) + 1):  # from the right: no row spans there
+        column = [row[-place] for row in rows if len(row) >= place]
+        texts = {cell.text.strip() for cell in column if cell.name == "td"} - _BLANK
+        if texts and all(_NUMBER.fullmatch(text) for text in texts):
+            for cell in column:
+                cell["class"] = "number"

@@ -1,0 +1,199 @@
+"""From observed strength to confidence: how much an observed cell weighs in the loss.
+
+Every function takes the matrix of strengths and returns a new one with the same cells. implicit
+fits the values as they are, without the "+1" of Hu et al.; so a weight below 1 makes an observed
+cell count *less* than an unobserved one, and a negative weight means "disliked".
+"""
+
+import numpy as np
+from implicit.nearest_neighbours import bm25_weight, tfidf_weight
+from scipy.sparse import coo_matrix, csr_matrix
+
+SECONDS_PER_DAY = 86_400
+
+
+def binary(user_items: csr_matrix) -> csr_matrix:
+    """Every observed cell weighs the same, ``c = 1``.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+
+    Returns
+    -------
+    csr_matrix, float64, same cells
+    """
+    return _with_data(user_items, np.ones(user_items.nnz))
+
+
+def linear(user_items: csr_matrix, alpha: float = 40.0) -> csr_matrix:
+    """Confidence grows with the strength, ``c = 1 + alpha * r``.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+        Strengths ``r``, positive.
+    alpha : float, at least 0
+        Growth per unit of strength; 40 in the paper.
+
+    Returns
+    -------
+    csr_matrix, float64, same cells, values above or equal to 1
+
+    Raises
+    ------
+    ValueError
+        If ``alpha`` is negative or not finite.
+
+    References
+    ----------
+    Hu, Koren, Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets",
+    section 4.
+
+    Examples
+    --------
+    >>> linear(csr_matrix([[0.0, 2.0]]), alpha=10).toarray()
+    array([[ 0., 21.]])
+    """
+    _check("alpha", alpha, alpha >= 0, "0 or more")
+    return _with_data(user_items, 1 + alpha * user_items.data)
+
+
+def log(user_items: csr_matrix, alpha: float = 40.0, eps: float = 1.0) -> csr_matrix:
+    """Confidence grows with the logarithm, ``c = 1 + alpha * log(1 + r / eps)``.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+        Strengths ``r``, positive.
+    alpha : float, at least 0
+        Growth.
+    eps : float, above 0, in the unit of ``r``
+        Strength above which growth slows down.
+
+    Returns
+    -------
+    csr_matrix, float64, same cells, values above or equal to 1
+
+    Raises
+    ------
+    ValueError
+        If ``alpha`` is negative or ``eps`` is not above 0.
+
+    References
+    ----------
+    Hu, Koren, Volinsky (2008), equation (6).
+    """
+    _check("alpha", alpha, alpha >= 0, "0 or more")
+    _check("eps", eps, eps > 0, "above 0")
+    return _with_data(user_items, 1 + alpha * np.log1p(user_items.data / eps))
+
+
+def bm25(user_items: csr_matrix, k1: float = 100.0, b: float = 0.8) -> csr_matrix:
+    """implicit's BM25: popular items and busy users weigh less, strength saturates.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+    k1 : float, above 0
+        Strength at which growth saturates.
+    b : float, from 0 to 1
+        How much a user's total is normalised away.
+
+    Returns
+    -------
+    csr_matrix, float64, same cells, positive
+
+    Raises
+    ------
+    ValueError
+        If ``k1`` or ``b`` is out of range, or no weight is positive (two or three users).
+
+    Notes
+    -----
+    implicit's idf, ``log(n_users) - log(1 + n_users_of_item)``, is 0 for an item that all but one
+    user have and negative for one that all have, which ALS would read as a dislike. Weights are
+    therefore raised to at least a hundredth of the median positive weight.
+    """
+    _check("k1", k1, k1 > 0, "above 0")
+    _check("b", b, 0 <= b <= 1, "from 0 to 1")
+    return _floored(user_items, bm25_weight(user_items, K1=k1, B=b))
+
+
+def tfidf(user_items: csr_matrix) -> csr_matrix:
+    """implicit's TF-IDF, ``sqrt(r) * (log(n_users) - log(1 + n_users_of_item))``.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+
+    Returns
+    -------
+    csr_matrix, float64, same cells, positive (see the note of :func:`bm25`)
+    """
+    return _floored(user_items, tfidf_weight(user_items))
+
+
+def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: float) -> csr_matrix:
+    """Old interactions fade, ``r * 0.5 ** (age / half_life)``.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+    timestamps : datetime64 ndarray of shape (nnz,)
+        Aligned with ``user_items.data``; age is counted from the latest of them.
+    half_life_days : float, above 0
+        Days after which an interaction counts half.
+
+    Returns
+    -------
+    csr_matrix, float64, same cells, values of at most ``r``
+
+    Raises
+    ------
+    ValueError
+        If ``timestamps`` has another length, or the half-life is not above 0.
+
+    Notes
+    -----
+    A weight that would fade to exactly 0 is kept at the smallest positive number: a stored zero
+    means something else to implicit.
+
+    Examples
+    --------
+    >>> days = np.array(["2026-01-01", "2026-01-11"], dtype="datetime64[s]")
+    >>> recency(csr_matrix([[4.0, 4.0]]), days, half_life_days=10).toarray()
+    array([[2., 4.]])
+    """
+    _check("half_life_days", half_life_days, half_life_days > 0, "above 0")
+    if len(timestamps) != user_items.nnz:
+        raise ValueError(
+            f"timestamps has {len(timestamps)} entries, but user_items stores {user_items.nnz} "
+            "cells; pass interactions.timestamps of the same interactions"
+        )
+    age = (timestamps.max() - timestamps) / np.timedelta64(1, "s") / SECONDS_PER_DAY
+    faded = user_items.data * 0.5 ** (age / half_life_days)
+    return _with_data(user_items, np.maximum(faded, np.finfo(np.float32).tiny))
+
+
+def _with_data(user_items: csr_matrix, data: np.ndarray) -> csr_matrix:
+    return csr_matrix(
+        (data.astype(np.float64), user_items.indices.copy(), user_items.indptr.copy()),
+        shape=user_items.shape,
+    )
+
+
+def _floored(user_items: csr_matrix, weights: coo_matrix) -> csr_matrix:
+    positive = weights.data[weights.data > 0]
+    if positive.size == 0:
+        raise ValueError(
+            f"every item is known to all or all but one of the {user_items.shape[0]} users, so "
+            "implicit's idf is 0 or negative everywhere; use binary, linear or log weights"
+        )
+    # A COO matrix made from CSR keeps the order of the cells.
+    return _with_data(user_items, np.maximum(weights.data, np.median(positive) / 100))
+
+
+def _check(name: str, value: float, valid: bool, expected: str) -> None:
+    if not (valid and np.isfinite(value)):
+        raise ValueError(f"{name} is {value}, expected a finite number, {expected}")

@@ -1,0 +1,138 @@
+"""The checks turn red: each test damages a copy of the project and looks at the check."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nbformat import NotebookNode
+from test_environment import conda_is_stale, unlocked
+
+from helpers import __main__ as cli
+from helpers import notebooks, portfolio, readme
+
+ROOT = Path(__file__).parents[1]
+FILES = ("README.md", "pyproject.toml", "requirements.txt", "environment.yml", "conftest.py")
+QUICKEST = "01_data_loading.ipynb"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The parts of the project that the checks look at; the raw data are only linked."""
+    root = tmp_path / "a copy"
+    root.mkdir()
+    for name in FILES:
+        shutil.copy(ROOT / name, root)
+    hidden = shutil.ignore_patterns(".*")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=hidden)
+    shutil.copytree(ROOT / "reports" / "results", root / "reports" / "results")
+    (root / "data").mkdir()
+    (root / "data" / "raw").symlink_to(ROOT / "data" / "raw", target_is_directory=True)
+    return root
+
+
+def check_is_red(root: Path, capsys: pytest.CaptureFixture[str], message: str) -> bool:
+    """Whether ``python -m helpers check`` fails with this message."""
+    status = cli.main(["check", str(root)])
+    return status == 1 and message in capsys.readouterr().out
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_the_copy_is_green(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(copy)]) == 0, capsys.readouterr().out
+
+
+def test_a_changed_number_fails_nbval(copy: Path) -> None:
+    path = copy / "notebooks" / QUICKEST
+    notebook = notebooks.read(path)
+    change_first_number(notebook)
+    notebooks.write(path, notebook)
+    environment = {key: value for key, value in os.environ.items() if "PYTEST" not in key}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"notebooks/{QUICKEST}"],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Cell outputs differ" in done.stdout
+    assert re.search(r"\b1 failed", done.stdout)
+
+
+def change_first_number(notebook: NotebookNode) -> None:
+    """Raise the first digit that a compared cell printed."""
+    for cell in code_cells(notebook):
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            continue
+        for output in cell.outputs:
+            holder, key = (
+                (output, "text") if output.output_type == "stream" else (output.data, "text/plain")
+            )
+            if digit := re.search(r"\d", holder[key]):
+                changed = str((int(digit[0]) + 1) % 10)
+                holder[key] = holder[key][: digit.start()] + changed + holder[key][digit.end() :]
+                return
+    raise AssertionError("no number is shown")
+
+
+def test_a_cleared_cell_fails_the_hygiene(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copy / "notebooks" / QUICKEST
+    notebook = notebooks.read(path)
+    code_cells(notebook)[2].update(outputs=[], execution_count=None)
+    notebooks.write(path, notebook)
+    assert check_is_red(copy, capsys, "is not executed")
+
+
+def test_a_deleted_figure_fails_the_hygiene(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copy / "notebooks" / QUICKEST
+    notebook = notebooks.read(path)
+    cell = next(cell for cell in code_cells(notebook) if "plots.show(" in cell.source)
+    cell.outputs = [output for output in cell.outputs if "image/png" not in output.get("data", {})]
+    notebooks.write(path, notebook)
+    assert check_is_red(copy, capsys, "has lost a figure")
+
+
+def test_a_misspelt_parameter_stops_the_runner(copy: Path) -> None:
+    known = {
+        name
+        for path in notebooks.paths(copy / "notebooks")
+        for name in notebooks.parameters(notebooks.read(path))
+    }
+    right = sorted(known - portfolio.OWN_PARAMETERS)[0]
+    with pytest.raises(portfolio.PortfolioError, match=f"did you mean '{right}'"):
+        portfolio.run(parameters={right + "x": "1"}, root=copy)
+
+
+def test_an_edited_readme_table_fails_the_check(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / "README.md"
+    shown = readme.results(copy).splitlines()[2]
+    path.write_text(path.read_text().replace(shown, shown + " and more"))
+    assert check_is_red(copy, capsys, "README.md: the part 'results' is stale")
+
+
+def test_an_edited_conda_environment_fails_the_check(copy: Path, tmp_path: Path) -> None:
+    assert not conda_is_stale(copy, tmp_path)
+    path = copy / "environment.yml"
+    path.write_text(path.read_text().replace("pandas>=", "pandas>"))
+    assert conda_is_stale(copy, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"tqdm>=4', '"tabulate>=0.9",\n    "tqdm>=4'), ('"tqdm>=', '"tqdm>=9')]
+)
+def test_a_dependency_that_is_not_locked_fails_the_check(copy: Path, old: str, new: str) -> None:
+    assert unlocked(copy) == []
+    path = copy / "pyproject.toml"
+    assert path.read_text().count(old) == 1
+    path.write_text(path.read_text().replace(old, new))
+    assert len(unlocked(copy)) == 1

@@ -1,0 +1,153 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logs_fixtures import frame, logs
+from scipy.sparse import csr_matrix
+
+from helpers.interactions import Interactions, check_user_items, matrix_bytes
+
+
+@given(logs())
+def test_a_log_without_repeats_comes_back_unchanged(log):
+    back = Interactions.from_frame(log).to_frame()
+    in_time_order = log.sort_values("timestamp", kind="stable").reset_index(drop=True)
+    pd.testing.assert_frame_equal(back, in_time_order)
+
+
+@given(logs(unique=False), st.randoms())
+def test_the_order_of_rows_does_not_change_the_matrix(log, random):
+    rows = list(range(len(log)))
+    random.shuffle(rows)
+    first, second = (Interactions.from_frame(f, aggregate="max") for f in (log, log.iloc[rows]))
+    assert (first.user_items != second.user_items).nnz == 0
+    assert first.user_ids.equals(second.user_ids)
+    assert first.item_ids.equals(second.item_ids)
+
+
+@given(logs(unique=False), st.sampled_from(["sum", "max", "last", "count"]))
+def test_aggregates_equal_those_of_pandas(log, aggregate):
+    in_time_order = log.sort_values("timestamp", kind="stable")
+    expected = in_time_order.groupby(["user_id", "item_id"])["value"].agg(aggregate)
+    interactions = Interactions.from_frame(log, aggregate=aggregate)
+    found = interactions.to_frame().set_index(["user_id", "item_id"])["value"].sort_index()
+    np.testing.assert_allclose(found, expected.sort_index())
+    assert interactions.n_merged == len(log) - len(expected)
+
+
+def test_the_pair_takes_the_time_of_its_latest_event():
+    log = frame([("u", "a", 1, 50), ("u", "b", 1, 60), ("u", "a", 1, 70)])
+    back = Interactions.from_frame(log).to_frame()
+    assert back["item_id"].tolist() == ["b", "a"]
+    assert back["timestamp"].iloc[-1] == pd.Timestamp(70, unit="s", tz="UTC")
+
+
+def test_zeros_are_dropped_and_counted_but_their_users_stay():
+    log = frame([("u", "a", 1, 1), ("v", "a", 0, 2), ("u", "b", 0, 3)])
+    interactions = Interactions.from_frame(log)
+    assert interactions.n_zeros_dropped == 2
+    assert interactions.user_items.shape == (2, 2)
+    assert interactions.user_items.nnz == 1
+    assert (interactions.user_items.data > 0).all()
+
+
+def test_ids_and_indexes_are_inverse():
+    interactions = Interactions.from_frame(frame([("10", "x", 1, 1), ("9", "y", 1, 2)]))
+    for user in interactions.user_ids:
+        assert interactions.user_ids[interactions.user_index(user)] == user
+    for item in interactions.item_ids:
+        assert interactions.item_ids[interactions.item_index(item)] == item
+
+
+def test_an_unknown_id_is_an_error_that_names_the_nearest():
+    interactions = Interactions.from_frame(frame([("196", "x", 1, 1), ("22", "y", 1, 2)]))
+    with pytest.raises(KeyError, match="user_id '1960' is not among the 2 known ids.*'196'"):
+        interactions.user_index("1960")
+    with pytest.raises(KeyError, match="item_id 'z'"):
+        interactions.item_index("z")
+
+
+def test_it_is_frozen():
+    interactions = Interactions.from_frame(frame([("u", "a", 1, 1)]))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        interactions.n_merged = 3
+
+
+@given(logs())
+def test_saved_and_loaded_it_is_the_same(tmp_path_factory, log):
+    path = tmp_path_factory.mktemp("saved") / "train.npz"
+    interactions = Interactions.from_frame(log)
+    interactions.save(path, {"dataset": "test"})
+    loaded = Interactions.load(path)
+    pd.testing.assert_frame_equal(loaded.to_frame(), interactions.to_frame())
+    assert loaded.user_ids.equals(interactions.user_ids)
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    path = tmp_path / "train.npz"
+    Interactions.from_frame(frame([("u", "a", 1, 1)])).save(path, {})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"train\.npz is damaged"):
+        Interactions.load(path)
+    with pytest.raises(FileNotFoundError, match="an earlier notebook writes it"):
+        Interactions.load(tmp_path / "nothing.npz")
+
+
+good = frame([("u", "a", 1, 1), ("v", "b", 2, 2)])
+BAD = {
+    "missing column": (good.drop(columns="value"), r"lacks the columns \['value'\]"),
+    "null id": (good.assign(user_id=[None, "v"]), "null entries: {'user_id': 1}"),
+    "nan": (good.assign(value=[1, np.nan]), "null entries: {'value': 1}"),
+    "infinite": (good.assign(value=[1, np.inf]), "1 negative or non-finite"),
+    "negative": (good.assign(value=[1, -2.0]), "first: -2.0"),
+    "naive time": (good.assign(timestamp=pd.to_datetime([1, 2])), "expected UTC"),
+    "only zeros": (good.assign(value=0.0), "none of positive value"),
+    "empty": (good.iloc[:0], "0 events but none of positive value"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_frames_get_a_clear_error(case):
+    bad, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        Interactions.from_frame(bad)
+
+
+def test_an_unknown_aggregate_is_an_error():
+    with pytest.raises(ValueError, match="aggregate is 'mean', expected one of"):
+        Interactions.from_frame(good, aggregate="mean")
+
+
+def test_a_transposed_matrix_is_named_as_such():
+    with pytest.raises(ValueError, match=r"did you mean user_items\.T\.tocsr\(\)\?"):
+        check_user_items(csr_matrix((3, 2)), n_users=2, n_items=3)
+
+
+def test_other_wrong_matrices_are_refused():
+    with pytest.raises(ValueError, match=r"has shape \(2, 2\)"):
+        check_user_items(csr_matrix((2, 2)), 2, 3)
+    with pytest.raises(TypeError, match="is a ndarray"):
+        check_user_items(np.zeros((2, 3)), 2, 3)
+    stored_zero = csr_matrix(([0.0], [0], [0, 1, 1]), shape=(2, 3))
+    with pytest.raises(ValueError, match="stores 1 zeros"):
+        check_user_items(stored_zero, 2, 3)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        check_user_items(csr_matrix([[np.nan]]), 1, 1)
+
+
+def test_the_memory_formula_equals_the_measured_bytes():
+    matrix = csr_matrix(np.eye(5, 7))
+    measured = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
+    assert matrix_bytes(5, 7, 5) == {"dense": np.eye(5, 7).nbytes, "csr": measured}
+    assert matrix_bytes(10, 10, 2**31)["csr"] == 16 * 2**31 + 8 * 11
+
+
+def test_an_example_user_is_the_preferred_or_a_median_one():
+    rows = [(user, item, 1, 1) for user, items in [("x", "a"), ("y", "ab"), ("z", "abc")]
+            for item in items]  # fmt: skip
+    interactions = Interactions.from_frame(frame(rows))
+    assert interactions.example_user("z") == "z"
+    assert interactions.example_user("nobody") == "y"
