@@ -64,7 +64,7 @@ def test_ids_and_indexes_are_inverse():
 
 def test_an_unknown_id_is_an_error_that_names_the_nearest():
     interactions = Interactions.from_frame(frame([("196", "x", 1, 1), ("22", "y", 1, 2)]))
-    with pytest.raises(KeyError, match="user_id '1960' is not among the 2 known ids.*'196'"):
+    with pytest.raises(KeyError, match=r"user_id '1960' is not among the 2 known ids.*'196'"):
         interactions.user_index("1960")
     with pytest.raises(KeyError, match="item_id 'z'"):
         interactions.item_index("z")
