@@ -18,7 +18,8 @@ BASELINE = "0.45"
 
 
 def style() -> None:
-    """Set the look of all figures: white ground, quiet grid, colour-blind-safe palette."""
+    """Set the look of figures and tables: quiet grid, colour-blind-safe palette, whole titles."""
+    pd.options.display.max_colwidth = 90
     sns.set_theme(context="notebook", style="ticks", palette="colorblind")
     plt.rcParams.update(
         {

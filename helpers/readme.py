@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from helpers import files, notebooks, reports
+from helpers.results import meaning
 
 RUN_TIME = re.compile(r"\*\*Run time\*\*: ([^.\n]+)")
 
@@ -50,7 +51,7 @@ def results(root: Path) -> str:
         number = int(path.name[:2])
         link = f"[{number}](reports/{path.stem}.html)"
         rows += [
-            (link, each["metric"], each["shown"], each["definition"])
+            (link, each["metric"], each["shown"], meaning(each))
             for each in files.read_json(path)["results"]
             if each["headline"]
         ]

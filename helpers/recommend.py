@@ -10,6 +10,9 @@ from scipy.sparse import csr_matrix
 
 from helpers.interactions import Interactions, check_user_items
 
+TIES = 20
+"""How many candidates beyond the end of a list are looked at to break ties."""
+
 
 def top_n(
     model: Any, user_items: csr_matrix, n: int = 10, *, users: np.ndarray | None = None
@@ -39,12 +42,15 @@ def top_n(
     Notes
     -----
     implicit fills up a short list with seen items at a score of about -3.4e38; they become -1.
+    Equal scores (items with the same users, say) are ordered by index: otherwise the last bit of
+    a sum, which differs between processors, would decide.
     """
     n_users, n_items = len(model.user_factors), len(model.item_factors)
     check_user_items(user_items, n_users, n_items)
     _check_n(n, n_items)
     rows = np.arange(n_users) if users is None else np.asarray(users)
-    items, scores = model.recommend(rows, user_items[rows], N=n)
+    items, scores = model.recommend(rows, user_items[rows], N=min(n + TIES, n_items))
+    items, scores = _break_ties(items, scores, n)
     return np.where(scores > np.finfo(np.float32).min / 2, items, -1)
 
 
@@ -240,13 +246,12 @@ class Recommender:
         """
         item = self.find_item(title)
         _check_n(n, self.interactions.n_items - 1)
-        items, cosines = self.model.similar_items(item, N=n + 1)
-        others = items != item
-        table = self._table(items[others][:n], cosines[others][:n]).rename(
-            columns={"score": "cosine"}
-        )
+        candidates, cosines = self.model.similar_items(item, N=n + 1 + TIES)
+        others = candidates != item
+        items, cosines = _break_ties(candidates[others], cosines[others], n)
         counts = np.bincount(self.interactions.user_items.indices, minlength=len(self.titles))
-        return table.assign(users=counts[items[others][:n]])
+        table = self._table(items, cosines).rename(columns={"score": "cosine"})
+        return table.assign(users=counts[items])
 
     def explain(self, user_id: str, title: str, n: int = 5) -> pd.DataFrame:
         """Which seen items make up the score of a recommendation.
@@ -310,6 +315,12 @@ class Recommender:
         rank = pd.RangeIndex(1, len(items) + 1, name="rank")
         titles = self.titles.iloc[items].to_numpy()
         return pd.DataFrame({"title": titles, "score": scores, **extra}, index=rank)
+
+
+def _break_ties(items: np.ndarray, scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first ``n`` of each row by score, rounded to what all processors agree on, then index."""
+    order = np.lexsort((items, -np.round(np.maximum(scores, -1e30), 9)), axis=-1)[..., :n]
+    return np.take_along_axis(items, order, axis=-1), np.take_along_axis(scores, order, axis=-1)
 
 
 def _check_n(n: int, most: int) -> None:

@@ -21,6 +21,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
 from helpers import datasets, files
+from helpers.results import meaning
 
 SITE = "Implicit-feedback recommendation with ALS"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -404,6 +405,7 @@ def _page(template: str, dataset: str, **content: Any) -> bytes:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["meaning"] = meaning
     page = environment.get_template(f"{template}.html.j2").render(
         site=SITE,
         dataset=DATASET_NAMES.get(dataset, dataset),

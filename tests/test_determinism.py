@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,22 +13,21 @@ import pytest
 CORE = """
 import json, sys
 import numpy as np
-from helpers import datasets, metrics, recommend, splits
-from helpers.als import fit_with_history
+from helpers import datasets, metrics, recommend, splits, sweeps
 from helpers.interactions import Interactions
-from implicit.cpu.als import AlternatingLeastSquares
 
-log = datasets.load("movielens-100k", data_dir=sys.argv[1]).interactions
-split = splits.leave_last_out(Interactions.from_frame(log, aggregate="last"))
+data = datasets.load("movielens-100k", data_dir=sys.argv[1])
+split = splits.leave_last_out(Interactions.from_frame(data.interactions, aggregate="last"))
 train, held_out = split.train.user_items, split.test.user_items
-model = AlternatingLeastSquares(factors=50, regularization=0.01, iterations=20,
-                                dtype=np.float64, random_state=0, num_threads=int(sys.argv[2]))
-history = fit_with_history(model, train)
+model, history = sweeps.fit(train, factors=50, regularization=0.01, alpha=1.0, iterations=20,
+                            seed=0, num_threads=int(sys.argv[2]))
 lists = recommend.top_n(model, train, 10)
-similar = model.similar_items(np.arange(50), N=11)[0]
+recommender = recommend.Recommender(model, split.train, data.items)
+similar = {title: recommender.similar_items(title, 10)["title"].tolist()
+           for title in data.items["title"].drop_duplicates()[:300:3]}
 summary = metrics.summary(lists, held_out, 10)
 print(json.dumps({
-    "lists": lists.tolist(), "similar": similar.tolist(),
+    "lists": lists.tolist(), "similar": similar,
     "metrics": {name: f"{value:.3f}" for name, value in summary.items()},
     "loss": [f"{value:.0f}" for value in history["total"]],
 }))
@@ -35,16 +35,17 @@ print(json.dumps({
 RUNS = [(None, 1), (None, 2), ("Haswell", 1), ("Prescott", 2), ("Sandybridge", 1)]
 
 
+def outcome(root, kernel, threads):
+    environment = os.environ | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
+    command = [sys.executable, "-c", CORE, str(root / "data"), str(threads)]
+    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=300, check=True)
+    return json.loads(run.stdout)
+
+
 @pytest.fixture(scope="module")
 def outcomes(root):
-    processes = []
-    for kernel, threads in RUNS:
-        environment = os.environ | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
-        command = [sys.executable, "-c", CORE, str(root / "data"), str(threads)]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
-        if len(processes) % 2 == 0:
-            processes[-2].wait(timeout=300)
-    return [json.loads(process.communicate(timeout=300)[0]) for process in processes]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(lambda run: outcome(root, *run), RUNS))
 
 
 @pytest.mark.skipif(
@@ -52,8 +53,8 @@ def outcomes(root):
 )
 @pytest.mark.parametrize("part", ["lists", "similar", "metrics", "loss"])
 def test_every_kernel_and_thread_count_gives_the_same(outcomes, part):
-    for run, outcome in zip(RUNS[1:], outcomes[1:], strict=True):
-        assert outcome[part] == outcomes[0][part], f"{part} differ for (kernel, threads) = {run}"
+    for run, found in zip(RUNS[1:], outcomes[1:], strict=True):
+        assert found[part] == outcomes[0][part], f"{part} differ for (kernel, threads) = {run}"
 
 
 def test_the_runs_really_use_different_kernels():

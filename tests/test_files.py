@@ -15,14 +15,26 @@ from helpers import files
 from helpers.results import Result, write_results
 
 
+def fail_in_the_middle(path):
+    with files.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("in the middle")
+
+
+def fill_the_device(path):
+    with files.atomic(path) as temporary, open("/dev/full", "w") as device:  # noqa: PTH123
+        temporary.write_text("half")
+        device.write("x" * 10)
+        device.flush()
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
     files.write_json(path, {"old": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(path, {"new": float("nan")})
-    with pytest.raises(RuntimeError, match="in the middle"), files.atomic(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("in the middle")
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail_in_the_middle(path)
     assert files.read_json(path) == {"old": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
@@ -48,14 +60,8 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, monkeypatch):
 def test_a_really_full_device_is_a_clear_error(tmp_path):
     path = tmp_path / "a.txt"
     files.write_text(path, "old")
-    with (
-        pytest.raises(OSError, match="free some disk space"),
-        files.atomic(path) as temporary,
-        open("/dev/full", "w") as device,  # noqa: PTH123 (a device, not a path of ours)
-    ):
-        temporary.write_text("half")
-        device.write("x" * 10)
-        device.flush()
+    with pytest.raises(OSError, match="free some disk space"):
+        fill_the_device(path)
     assert path.read_text() == "old"
 
 

@@ -35,6 +35,14 @@ def test_lists_hold_unseen_items_best_first(recommender):
         assert lists[user].tolist() == unseen[np.argsort(-scores[user, unseen])][:3].tolist()
 
 
+def test_items_with_equal_scores_are_ordered_by_index():
+    """Ten items with the same users: whatever the last bits say, the order is that of the index."""
+    user_items = csr_matrix(np.repeat([[1.0], [1.0], [0.0]], 10, axis=1))
+    model, _ = sweeps.fit(user_items, factors=3, regularization=0.1, alpha=5, iterations=5, seed=0)
+    model.item_factors *= 1 + np.random.default_rng(0).normal(size=(10, 1)) * 1e-14
+    assert recommend.top_n(model, user_items, 4, users=np.array([2]))[0].tolist() == [0, 1, 2, 3]
+
+
 def test_a_short_list_is_padded(recommender):
     lists = recommend.top_n(recommender.model, recommender.interactions.user_items, 7)
     seen = np.diff(recommender.interactions.user_items.indptr)
