@@ -59,6 +59,8 @@ class Dataset:
         ``source.json`` beside the raw files.
     sha256 : str
         Of the raw ratings file, or of the user's own file.
+    n_out_of_order : int
+        Rows that stood behind a later one in the file, before they were sorted.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Dataset:
     description: str
     source: str
     sha256: str
+    n_out_of_order: int
 
 
 @dataclass(frozen=True)
@@ -210,9 +213,8 @@ def _load_named(name: str, data_dir: Path) -> Dataset:
     items = pd.read_csv(
         folder / "items.tsv", sep="\t", dtype=str, na_filter=False, quoting=csv.QUOTE_NONE
     )
-    return Dataset(
-        name, _in_time_order(ratings), items, known.description, known.origin, known.ratings_sha256
-    )
+    log, moved = _in_time_order(ratings)
+    return Dataset(name, log, items, known.description, known.origin, known.ratings_sha256, moved)
 
 
 def _load_log(path: Path, columns: Mapping[str, str] | str | None) -> Dataset:
@@ -229,13 +231,13 @@ def _load_log(path: Path, columns: Mapping[str, str] | str | None) -> Dataset:
         items["title"] = known.fillna(items["item_id"])
         frame = frame.drop(columns="title")
     description = f"{path.name}: {len(frame):,} interactions (columns {roles})."
-    return Dataset(
-        slug(path), _in_time_order(frame), items, description, path.name, files.sha256(path)
-    )
+    log, moved = _in_time_order(frame)
+    return Dataset(slug(path), log, items, description, path.name, files.sha256(path), moved)
 
 
-def _in_time_order(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.sort_values("timestamp", kind="stable", ignore_index=True)
+def _in_time_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    moved = int((frame["timestamp"] < frame["timestamp"].cummax()).sum())
+    return frame.sort_values("timestamp", kind="stable", ignore_index=True), moved
 
 
 def _read_ratings(text: io.BytesIO | Path) -> pd.DataFrame:

@@ -203,7 +203,7 @@ def loss_history(history: pd.DataFrame, title: str) -> Axes:
 
 
 def effects(sweep: pd.DataFrame, baseline: float, title: str) -> Axes:
-    """Loss and hit rate side by side, for each value of each parameter.
+    """Loss, hit rate and overlap of the lists, for each value of each parameter.
 
     Parameters
     ----------
@@ -220,25 +220,30 @@ def effects(sweep: pd.DataFrame, baseline: float, title: str) -> Axes:
     """
     parameters = list(dict.fromkeys(sweep.index.get_level_values("parameter")))
     figure, panels = plt.subplots(
-        2, len(parameters), figsize=(9.6, 4.8), sharey="row", squeeze=False
+        3, len(parameters), figsize=(9.6, 6.4), sharey="row", sharex="col", squeeze=False
     )
     for column, parameter in enumerate(parameters):
         part = sweep.loc[parameter]
-        ticks = list(part.index)
-        above, below = panels[0, column], panels[1, column]
-        above.plot(ticks, part["loss"], "o-", color=PALETTE[0])
         spread = [part["hit rate"] - part["low"], part["high"] - part["hit rate"]]
-        below.errorbar(ticks, part["hit rate"], yerr=spread, fmt="s-", color=PALETTE[1], capsize=3)
-        below.axhline(baseline, color=BASELINE, linestyle="--", label="popular list")
-        below.set(xlabel=parameter)
-    panels[0, 0].set(ylabel="training loss per cell", ylim=(0, None))
-    panels[1, 0].set(ylabel="hit rate at 10", ylim=(0, None))
+        loss, hits, overlap = panels[:, column]
+        loss.plot(part.index, part["loss"], "o-", color=PALETTE[0])
+        hits.errorbar(part.index, part["hit rate"], spread, fmt="s-", color=PALETTE[1], capsize=3)
+        hits.axhline(baseline, color=BASELINE, linestyle="--", label="popular list")
+        overlap.plot(part.index, part["overlap"], "D-", color=PALETTE[2])
+        overlap.set(xlabel=parameter)
+    for panel, name in zip(
+        panels[:, 0], ("loss per cell", "hit rate at 10", "overlap of lists"), strict=True
+    ):
+        panel.set(ylabel=name, ylim=(0, None))
     panels[1, 0].legend(fontsize="small")
+    _percent(panels[2, 0], "y")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return panels[0, 0]  # type: ignore[no-any-return]
 
 
-def item_map(points: np.ndarray, sizes: np.ndarray, labels: Sequence[str], title: str) -> Axes:
+def item_map(
+    points: np.ndarray, sizes: np.ndarray, labels: Sequence[str], title: str, *, names: int = 30
+) -> Axes:
     """Items as points in two dimensions; the largest that have room for it are named.
 
     Parameters
@@ -248,12 +253,14 @@ def item_map(points: np.ndarray, sizes: np.ndarray, labels: Sequence[str], title
         Users of each item; the area of its point, and who is named first.
     labels : sequence of str, of length n_items
     title : str
+    names : int
+        Most items to name.
 
     Returns
     -------
     Axes
     """
-    figure, ax = plt.subplots(figsize=(8.4, 6.2))
+    figure, ax = plt.subplots(figsize=(8.4, 6.0))
     x, y = points.T
     ax.scatter(x, y, s=8 + 90 * sizes / sizes.max(), alpha=0.45, linewidth=0)
     ax.set(xlabel="first component", ylabel="second component")
@@ -263,8 +270,10 @@ def item_map(points: np.ndarray, sizes: np.ndarray, labels: Sequence[str], title
     boxes = [ax.title.get_window_extent()]
     inside = ax.get_window_extent()
     for item in np.argsort(-sizes, kind="stable").tolist():
+        if len(boxes) > names:
+            break
         name = ax.annotate(
-            labels[item], (x[item], y[item]), (0, 4), textcoords="offset points", fontsize=7.5
+            labels[item], (x[item], y[item]), (0, 4), textcoords="offset points", fontsize=9
         )
         name.set_horizontalalignment("center")
         box = name.get_window_extent()

@@ -292,7 +292,7 @@ class Recommender:
         Returns
         -------
         DataFrame
-            Columns ``title``, ``value``, ``timestamp``.
+            Index ``latest`` from 1; columns ``title``, ``value``, ``day`` (UTC).
 
         Raises
         ------
@@ -307,8 +307,9 @@ class Recommender:
             {
                 "title": self.titles.iloc[matrix.indices[latest]].to_numpy(),
                 "value": matrix.data[latest],
-                "timestamp": self.interactions.timestamps[latest],
-            }
+                "day": self.interactions.timestamps[latest].astype("datetime64[D]").astype(str),
+            },
+            index=pd.RangeIndex(1, len(latest) + 1, name="latest"),
         )
 
     def _table(self, items: np.ndarray, scores: np.ndarray, **extra: str) -> pd.DataFrame:

@@ -16,7 +16,6 @@ def test_each_check_finds_what_it_is_for():
         "exact duplicate of an earlier row": 1,
         "repeated pair (user, item)": 1,
         "value of zero (no interaction)": 1,
-        "earlier than the row before it": 1,
         "ties in time": 3,
     }
     holes = log.assign(value=[None, 1, 1, 1, 1])
