@@ -36,13 +36,13 @@ help:  ## list these commands
 	@echo
 	@echo '  make run DATASET=movielens-1m'
 	@echo '  make run DATASET=log.csv COLUMNS="user=visitor,item=sku,timestamp=ts,value=qty"'
-	@echo '  make run SET="name=value name=value"     parameters of the notebooks'
+	@echo '  make run SET="factors=64 seed=1"     parameters of the notebooks'
 
 .PHONY: run
 run: $(READY)  ## fetch the data, execute every notebook, write reports/
 	@$(PYTHON) -m helpers run --dataset $(call quote,$(DATASET)) \
 		$(if $(MAPPING),--columns $(call quote,$(MAPPING))) \
-		$(foreach pair,$(SET),--set $(call quote,$(pair)))
+		$(if $(SET),--settings $(call quote,$(SET)))
 
 .PHONY: test
 test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks

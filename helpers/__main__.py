@@ -1,6 +1,7 @@
 """The command line of the project: ``python -m helpers --help``."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--set", action="append", default=[], metavar="name=value", help="a notebooks' parameter"
     )
+    run.add_argument(
+        "--settings", default="", help="several of them in one text, quoted as in a shell"
+    )
     run.set_defaults(command=_run)
 
     report = commands.add_parser("report", help="render the committed notebooks into reports/")
@@ -67,10 +71,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     parameters = {}
-    for pair in options.set:
+    for pair in [*options.set, *shlex.split(options.settings)]:
         name, sign, value = pair.partition("=")
         if not sign:
-            raise ValueError(f"--set {pair!r} has not the form name=value")
+            raise ValueError(f"the setting {pair!r} has not the form name=value")
         parameters[name.strip()] = value
     return _written(portfolio.run(options.dataset, options.columns, parameters))
 

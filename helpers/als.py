@@ -117,14 +117,20 @@ def reference_als(
     -------
     X : float64 ndarray of shape (n_users, factors)
     Y : float64 ndarray of shape (n_items, factors)
+
+    Notes
+    -----
+    Confidences are rounded to float32 first, as implicit does even when its factors are float64.
     """
+    confidence = user_items.astype(np.float64)
+    confidence.data = (alpha * user_items.data.astype(np.float32)).astype(np.float64)
     start = np.random.default_rng(seed)
     X = start.random((user_items.shape[0], factors)) * 0.01
     Y = start.random((user_items.shape[1], factors)) * 0.01
-    item_users = user_items.T.tocsr()
+    transposed = confidence.T.tocsr()
     for _ in range(iterations):
-        X = solve_half_step(user_items, Y, regularization, alpha)
-        Y = solve_half_step(item_users, X, regularization, alpha)
+        X = solve_half_step(confidence, Y, regularization)
+        Y = solve_half_step(transposed, X, regularization)
     return X, Y
 
 

@@ -163,7 +163,7 @@ def slug(name_or_path: str | os.PathLike[str]) -> str:
     -------
     str
         The name itself; for a file, its name without the suffix, in lower case, with ``-`` for
-        all but ``a-z0-9._-``. Files of the same name share a folder.
+        all but letters, digits and ``._-``. Files of the same name share a folder.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def slug(name_or_path: str | os.PathLike[str]) -> str:
     if not _is_path(name_or_path):
         raise _unknown(name_or_path)
     stem = Path(name_or_path).name.lower().removesuffix(logs.suffix(name_or_path))
-    folder = re.sub(r"[^a-z0-9._-]+", "-", stem).strip("-._") or "log"
+    folder = re.sub(r"[^\w.-]+", "-", stem).strip("-._") or "log"
     return f"{folder}-log" if folder in RESERVED or folder in _NAMED else folder
 
 

@@ -4,12 +4,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+VERSIONS = {name: version(name) for name in ("implicit", "numpy", "pandas", "scipy")}
+"""Of the libraries that the content of a file may depend on; part of every manifest."""
 
 
 def sha256(path: Path) -> str:
@@ -80,7 +84,8 @@ def atomic(path: Path) -> Iterator[Path]:
             "make the folder writable or free some disk space, then run again",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,7 +124,7 @@ def write_frame(path: Path, frame: pd.DataFrame, manifest: dict[str, Any]) -> No
         in ``frame.attrs["manifest"]``.
     """
     stored = frame.copy(deep=False)
-    stored.attrs = {"manifest": manifest}
+    stored.attrs = {"manifest": manifest | {"versions": VERSIONS}}
     with atomic(path) as temporary:
         stored.to_parquet(temporary, index=False)
 
@@ -141,7 +146,8 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], manifest: dict[str, 
     Raises
     ------
     ValueError
-        If an array holds Python objects, which only a pickle could store.
+        If an array holds Python objects, which only a pickle could store, or the path does not
+        end in ``.npz``.
     """
     for name, array in arrays.items():
         if array.dtype.hasobject:
@@ -149,7 +155,9 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], manifest: dict[str, 
                 f"array {name!r} has dtype object, which .npz can only store as a pickle; "
                 "convert it to numbers or to fixed-width text first"
             )
-    text = json.dumps(manifest, ensure_ascii=False, allow_nan=False)
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"{path} must end in .npz, which NumPy would append anyway")
+    text = json.dumps(manifest | {"versions": VERSIONS}, ensure_ascii=False, allow_nan=False)
     with atomic(path) as temporary:
         np.savez_compressed(temporary, manifest=np.array(text), **arrays)  # type: ignore[arg-type]
 
@@ -175,6 +183,11 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             f"{path} is damaged or not written by this project ({error}); delete it and run again"
         ) from error
     return arrays, manifest
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a file written by :func:`write_arrays`."""
+    return read_arrays(path)[1]
 
 
 def existing(path: Path) -> Path:

@@ -245,6 +245,9 @@ def timestamps_from(column: pd.Series, now: datetime | None = None) -> pd.Series
         # 20240531 is a date in ISO 8601 as well; as seconds it would be a day of 1970.
         compact = numbers.dropna().between(19_000_101, 21_001_231).all()
         if not compact and 2 * numbers.notna().sum() > (~_is_null(_text(column))).sum():
+            years = numbers.between(1900, 2100)
+            if years.all():
+                _refuse(column, years, "what looks like years", expected, "give a date or time")
             milliseconds = numbers.abs().between(MAX_SECONDS, float("inf"), inclusive="neither")
             _refuse(
                 column, milliseconds, "milliseconds (or finer)", expected, "divide them by 1000"
@@ -301,11 +304,13 @@ def _read_table(path: Path) -> pd.DataFrame:
                 table = pd.read_csv(
                     path,
                     sep="\t" if kind.startswith(".tsv") else ",",
+                    header=None,  # pandas would rename a column that stands there twice
                     dtype="str",
                     na_filter=False,
                     index_col=False,
                     encoding="utf-8-sig",
                 )
+                table = table.set_axis(table.iloc[0], axis=1).iloc[1:].reset_index(drop=True)
     except pd.errors.EmptyDataError as error:
         raise DatasetError(f"{path} is empty; expected a header line and rows") from error
     except UnicodeDecodeError as error:
@@ -317,6 +322,9 @@ def _read_table(path: Path) -> pd.DataFrame:
             "its suffix fits its content"
         ) from error
     table.columns = [str(name).strip() for name in table.columns]
+    if not table.columns.is_unique:
+        twice = sorted(set(table.columns[table.columns.duplicated()]))
+        raise DatasetError(f"{path} has the columns {twice} twice; rename or drop one of each")
     if table.empty:
         raise DatasetError(f"{path} has a header ({', '.join(table.columns)}) but no rows")
     return table

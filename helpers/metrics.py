@@ -204,9 +204,10 @@ def bootstrap_interval(
     if len(values) == 0:
         raise ValueError("values is empty: there is no user to resample")
     rng = np.random.default_rng(seed)
+    block = max(1, min(n_resamples, 10_000_000 // len(values)))  # bounds the memory
     means = [
-        values[rng.integers(len(values), size=(100, len(values)))].mean(axis=1)
-        for _ in range(-(-n_resamples // 100))
+        values[rng.integers(len(values), size=(block, len(values)))].mean(axis=1)
+        for _ in range(-(-n_resamples // block))
     ]
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(means)[:n_resamples], [tail, 1 - tail])

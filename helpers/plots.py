@@ -273,7 +273,12 @@ def item_map(
         if len(boxes) > names:
             break
         name = ax.annotate(
-            labels[item], (x[item], y[item]), (0, 4), textcoords="offset points", fontsize=9
+            labels[item],
+            (x[item], y[item]),
+            (0, 4),
+            textcoords="offset points",
+            fontsize=9,
+            parse_math=False,
         )
         name.set_horizontalalignment("center")
         box = name.get_window_extent()

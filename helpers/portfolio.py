@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from helpers import datasets, notebooks, reports
+from helpers import datasets, files, notebooks, reports
 from helpers.notebooks import Parameter
 
 KERNEL = "python3"
@@ -42,7 +43,8 @@ def run(
     Nothing is executed before the parameters and the data set are known to be good. The
     committed notebooks are only read; what they become when executed is written to
     ``data/processed/<dataset>/notebooks/``. For the default data set without parameters nothing
-    is injected, so the executed notebooks equal the committed ones.
+    is injected, so the executed notebooks equal the committed ones, and the reports are those
+    that are committed; any other run has a folder of its own.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def run(
     Returns
     -------
     Path
-        The folder of the reports: ``reports/``, or ``reports/<dataset>/`` for another data set.
+        The folder of the reports: ``reports/`` for the default run, else ``reports/<dataset>/``.
 
     Raises
     ------
@@ -69,16 +71,16 @@ def run(
     """
     paths = _find(root)
     slug = datasets.slug(dataset)
-    default = slug == datasets.DEFAULT
+    default = slug == datasets.DEFAULT and not parameters
+    target = root / "reports" if default else root / "reports" / slug
     declared = {path: _declared(path) for path in paths}
-    wanted = _own_values(dataset, columns, root) | dict(parameters or {})
+    wanted = {} if default else _own_values(dataset, columns, root) | dict(parameters or {})
     injected = {path: _choose(wanted, declared[path]) for path in paths}
     _refuse_unknown(parameters or {}, declared.values())
 
     datasets.load(dataset, columns=columns or None, data_dir=root / "data")
     folder = root / "data" / "processed" / slug / "notebooks"
-    executed = _execute_all(paths, injected, lambda path: folder / path.name)
-    target = root / "reports" if default else root / "reports" / slug
+    executed = _execute_all(paths, injected, lambda path: folder / path.name, target)
     reports.render(executed, target, dataset=slug)
     return target
 
@@ -107,7 +109,9 @@ def save_notebooks(root: Path = Path()) -> Path:
     for path in paths:
         _declared(path)
     datasets.load(data_dir=root / "data")
-    _execute_all(paths, {path: {} for path in paths}, lambda path: path, _refuse_stderr)
+    _execute_all(
+        paths, {path: {} for path in paths}, lambda path: path, root / "reports", _refuse_stderr
+    )
     return render(root)
 
 
@@ -159,10 +163,8 @@ def _declared(path: Path) -> dict[str, Parameter]:
 
 
 def _own_values(dataset: str, columns: str, root: Path) -> Values:
-    """The runner's parameters for another data set, as seen from the folder of the notebooks."""
+    """The runner's own parameters, as seen from the folder of the notebooks."""
     slug = datasets.slug(dataset)
-    if slug == datasets.DEFAULT:
-        return {}
     if dataset not in datasets.names():
         dataset = Path(os.path.relpath(dataset, root / "notebooks")).as_posix()
     return {"dataset": dataset, "columns": columns, "reports_dir": f"../reports/{slug}"}
@@ -209,18 +211,22 @@ def _execute_all(
     paths: Sequence[Path],
     injected: Mapping[Path, Values],
     target: Callable[[Path], Path],
+    reports_dir: Path,
     check: Callable[[Path, NotebookNode], None] = lambda path, notebook: None,
 ) -> list[Path]:
-    """Execute notebooks one after the other, each written whole when it has succeeded."""
-    written = []
-    with _kernel_environment(), tqdm(paths, unit="notebook", file=sys.stderr) as bar:
-        for path in bar:
-            bar.set_description(path.stem)
-            notebook = _execute(path, injected[path])
-            check(path, notebook)
+    """Execute notebooks in order; only when all have succeeded, write them and their results."""
+    executed = {}
+    with tempfile.TemporaryDirectory(prefix="results-") as staging:
+        with _kernel_environment(staging), tqdm(paths, unit="notebook", file=sys.stderr) as bar:
+            for path in bar:
+                bar.set_description(path.stem)
+                executed[path] = _execute(path, injected[path])
+                check(path, executed[path])
+        for path, notebook in executed.items():
             notebooks.write(target(path), notebook)
-            written.append(target(path))
-    return written
+        for result in Path(staging).glob("results/*.json"):
+            files.write_text(reports_dir / "results" / result.name, result.read_text("utf-8"))
+    return [target(path) for path in paths]
 
 
 def _execute(path: Path, values: Values) -> NotebookNode:
@@ -281,11 +287,11 @@ def _strip(notebook: NotebookNode) -> None:
 
 
 @contextmanager
-def _kernel_environment() -> Iterator[None]:
-    """The environment of the kernels: one BLAS thread, and results go where the reports go."""
+def _kernel_environment(staging: str) -> Iterator[None]:
+    """The environment of the kernels: one BLAS thread, and results wait until all is done."""
     before = dict(os.environ)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    os.environ.pop("PORTFOLIO_REPORTS", None)
+    os.environ["PORTFOLIO_REPORTS"] = staging
     try:
         yield
     finally:

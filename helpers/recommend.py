@@ -242,9 +242,14 @@ class Recommender:
         KeyError
             If no item has this title; the nearest are suggested.
         ValueError
-            If ``n`` is not below the number of items.
+            If ``n`` is not below the number of items, or nobody has the item, so that its factors
+            are zero and point nowhere.
         """
         item = self.find_item(title)
+        if item not in self.interactions.user_items.indices:
+            raise ValueError(
+                f"no user has {title!r} in the training set: its neighbours are unknown"
+            )
         _check_n(n, self.interactions.n_items - 1)
         candidates, cosines = self.model.similar_items(item, N=n + 1 + TIES)
         others = candidates != item
@@ -273,12 +278,18 @@ class Recommender:
         ------
         KeyError
             If the user or the title is unknown.
+        ValueError
+            If the user has no history, or nobody has the item: there is nothing to explain.
 
         References
         ----------
         Hu, Koren, Volinsky (2008), section 5, "Explaining recommendations".
         """
         user, item = self.interactions.user_index(user_id), self.find_item(title)
+        if not self.interactions.user_items[user].nnz:
+            raise ValueError(f"user {user_id!r} has no history: the popular list needs no reasons")
+        if item not in self.interactions.user_items.indices:
+            raise ValueError(f"no user has {title!r} in the training set: its score is 0 for all")
         total, top, _ = self.model.explain(user, self.interactions.user_items, item, N=n)
         seen, contributions = [int(i) for i, _ in top], np.array([float(s) for _, s in top])
         index = pd.Index(self.titles.iloc[seen], name="seen")

@@ -171,6 +171,8 @@ def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: floa
             f"timestamps has {len(timestamps)} entries, but user_items stores {user_items.nnz} "
             "cells; pass interactions.timestamps of the same interactions"
         )
+    if user_items.nnz == 0:
+        return user_items.astype(np.float64)
     age = (timestamps.max() - timestamps) / np.timedelta64(1, "s") / SECONDS_PER_DAY
     faded = user_items.data * 0.5 ** (age / half_life_days)
     return _with_data(user_items, np.maximum(faded, np.finfo(np.float32).tiny))
@@ -185,11 +187,13 @@ def _with_data(user_items: csr_matrix, data: np.ndarray) -> csr_matrix:
 
 def _floored(user_items: csr_matrix, weights: coo_matrix) -> csr_matrix:
     positive = weights.data[weights.data > 0]
-    if positive.size == 0:
+    if positive.size == 0 and user_items.nnz:
         raise ValueError(
             f"every item is known to all or all but one of the {user_items.shape[0]} users, so "
             "implicit's idf is 0 or negative everywhere; use binary, linear or log weights"
         )
+    if user_items.nnz == 0:
+        return user_items.astype(np.float64)
     # A COO matrix made from CSR keeps the order of the cells.
     return _with_data(user_items, np.maximum(weights.data, np.median(positive) / 100))
 

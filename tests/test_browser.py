@@ -46,7 +46,7 @@ def browser() -> Iterator[Browser]:
     path = find_browser()
     if path is None:
         message = f"no browser: install one of {', '.join(NAMES)}, or set BROWSER_PATH to one"
-        if os.environ.get("CI") == "true":
+        if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
     with sync_playwright() as playwright:

@@ -235,13 +235,13 @@ def test_names_and_descriptions() -> None:
     ("path", "expected"),
     [
         ("movielens-1m", "movielens-1m"),
-        ("logs/My Événts 2024.CSV.GZ", "my-v-nts-2024"),
+        ("logs/My Événts 2024.CSV.GZ", "my-événts-2024"),
         (Path("a.b.parquet"), "a.b"),
         ("x/results.csv", "results-log"),
         ("figures.tsv", "figures-log"),
         ("movielens-100k.csv", "movielens-100k-log"),
         (".csv", "log"),
-        ("日本.csv", "log"),
+        ("日本.csv", "日本"),
         ("../..csv", "log"),
     ],
 )

@@ -40,6 +40,11 @@ print(json.dumps({
 RUNS = [(None, 1), (None, 2), ("Haswell", 1), ("Prescott", 2), ("Sandybridge", 1)]
 
 
+x86 = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="these BLAS kernels are for x86-64"
+)
+
+
 def outcome(root, kernel, threads):
     environment = os.environ | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
     command = [sys.executable, "-c", CORE, str(root / "data"), str(threads)]
@@ -53,15 +58,14 @@ def outcomes(root):
         return list(pool.map(lambda run: outcome(root, *run), RUNS))
 
 
-@pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="these BLAS kernels are for x86-64"
-)
+@x86
 @pytest.mark.parametrize("part", ["lists", "similar", "metrics", "loss"])
 def test_every_kernel_and_thread_count_gives_the_same(outcomes, part):
     for run, found in zip(RUNS[1:], outcomes[1:], strict=True):
         assert found[part] == outcomes[0][part], f"{part} differ for (kernel, threads) = {run}"
 
 
+@x86
 def test_only_the_exact_solver_keeps_its_scores(outcomes):
     """Notebook 3 says so, and it is why its models are fitted that way."""
     exact, cg = (np.array([found["scores"][solver] for found in outcomes]) for solver in (0, 1))
@@ -69,6 +73,7 @@ def test_only_the_exact_solver_keeps_its_scores(outcomes):
     assert np.ptp(cg, axis=0).max() > 1e-6
 
 
+@x86
 def test_the_runs_really_use_different_kernels():
     """Otherwise the test above would compare one kernel with itself."""
     program = (

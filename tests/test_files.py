@@ -52,7 +52,8 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, monkeypatch):
         files.write_arrays(path, {"x": np.arange(4)}, {"run": 2})
     monkeypatch.undo()
     arrays, manifest = files.read_arrays(path)
-    assert (arrays["x"].tolist(), manifest) == ([0, 1, 2], {"run": 1})
+    assert (arrays["x"].tolist(), manifest["run"]) == ([0, 1, 2], 1)
+    assert files.manifest(path)["versions"]["numpy"] == np.__version__
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
 
 
@@ -96,7 +97,7 @@ def test_a_frame_carries_its_manifest(tmp_path):
     files.write_frame(tmp_path / "a.parquet", frame, {"data_sha256": "abc"})
     back = files.read_frame(tmp_path / "a.parquet")
     pd.testing.assert_frame_equal(back, frame)
-    assert back.attrs["manifest"] == {"data_sha256": "abc"}
+    assert back.attrs["manifest"] == {"data_sha256": "abc", "versions": files.VERSIONS}
     assert frame.attrs == {}
     with pytest.raises(FileNotFoundError, match="run the notebooks in order"):
         files.read_frame(tmp_path / "b.parquet")
@@ -105,6 +106,9 @@ def test_a_frame_carries_its_manifest(tmp_path):
 def test_python_objects_are_not_pickled(tmp_path):
     with pytest.raises(ValueError, match="'ids' has dtype object"):
         files.write_arrays(tmp_path / "a.npz", {"ids": np.array(["a", 1], dtype=object)}, {})
+    with pytest.raises(ValueError, match=r"must end in \.npz"):
+        files.write_arrays(tmp_path / "a", {"x": np.arange(3)}, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_results_are_written_with_their_meaning(tmp_path, monkeypatch):

@@ -312,3 +312,33 @@ def test_real_rees46_log() -> None:
 def test_real_song_plays_have_no_time() -> None:
     with pytest.raises(DatasetError, match="no column looks like the timestamp"):
         logs.read_log(SHARED / "song-plays-triplicated.csv.gz")
+
+
+def test_a_column_of_years_is_not_taken_for_seconds(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="what looks like years"):
+        logs.read_log(write(tmp_path, "user,item,date\na,x,2019\nb,y,2020\n"))
+
+
+@pytest.mark.parametrize("header", ["user,user,item,ts", "user, user,item,ts"])
+def test_a_column_that_stands_there_twice_is_refused(tmp_path: Path, header: str) -> None:
+    with pytest.raises(DatasetError, match=r"has the columns \['user'\] twice"):
+        logs.read_log(write(tmp_path, f"{header}\na,b,x,5\nb,c,y,6\n"))
+
+
+EXPORTS = {
+    "rees46": "event_time,event_type,product_id,category_id,price,user_id,user_session\n"
+    "2019-10-01 00:00:00 UTC,view,44600062,2103807459595387724,35.79,541312140,72d76fde\n"
+    "2019-10-01 00:00:04 UTC,cart,3900821,2053013552326770905,33.20,554748717,9333dfbd\n",
+    "retailrocket": "timestamp,visitorid,event,itemid,transactionid\n"
+    "1433221332,257597,view,355908,\n1433224214,992329,view,248676,\n",
+    "online retail": "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,CustomerID\n"
+    "536365,85123A,HOLDER,6,2010-12-01 08:26:00,17850\n536366,22633,WARMER,6,2010-12-01,13047.0\n",
+}
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_the_columns_of_well_known_exports_are_guessed(tmp_path: Path, export: str) -> None:
+    frame = logs.read_log(write(tmp_path, EXPORTS[export]))
+    assert len(frame) == 2
+    assert frame["user_id"].str.fullmatch(r"\d+").all()
+    assert frame["timestamp"].dt.year.between(2010, 2019).all()

@@ -17,14 +17,15 @@ def outcome(root, tmp_path_factory):
     copy = tmp_path_factory.mktemp("a shop") / "a copy"
     shutil.copytree(root / "notebooks", copy / "notebooks")
     rng = np.random.default_rng(0)
-    who = rng.integers(120, size=4_000)
+    who = rng.integers(300, size=4_000)  # more users than items
     log = pd.DataFrame(
         {
             "who": [f"customer {user}" for user in who],
             # Two kinds of customers, each with a half of the catalogue that it prefers.
-            "what": [f"sku-{(60 * (u % 2) + int(70 * rng.random() ** 2)) % 120}" for u in who],
+            # Names hold what Markdown and mathematics take for their own.
+            "what": [f"$ku_*{(60 * (u % 2) + int(70 * rng.random() ** 2)) % 120}*" for u in who],
             "at": np.sort(rng.integers(1_600_000_000, 1_600_900_000, size=len(who))),
-            "how often": rng.integers(0, 4, size=len(who)),
+            "how often": rng.integers(0, 4, size=len(who)) * 1.1,
         }
     )
     path = copy / "My Shop.csv"

@@ -52,9 +52,12 @@ def test_runs_all_in_order_as_they_are(
 ) -> None:
     log = "open('order', 'a').write({!r})"
     second = save_runnable(tmp_path, "02_second", log.format("second"), parameters=FACTORS)
-    look = "import os; print([os.environ.get(name) for name in names])"
-    names = "names = ['OPENBLAS_NUM_THREADS', 'PORTFOLIO_REPORTS']"
-    first = save_runnable(tmp_path, "01_first", log.format("first "), names, look, SHOW)
+    look = "import os; from pathlib import Path; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    result = (
+        "staged = Path(os.environ['PORTFOLIO_REPORTS']) / 'results'\n"
+        "staged.mkdir(); (staged / '01_first.json').write_text('{}')"
+    )
+    first = save_runnable(tmp_path, "01_first", log.format("first "), look, result, SHOW)
     save_runnable(tmp_path, "notes", "raise SystemError('only numbered notebooks are run')")
     committed = [first.read_bytes(), second.read_bytes()]
 
@@ -66,7 +69,8 @@ def test_runs_all_in_order_as_they_are(
     assert sorted(executed(tmp_path).iterdir()) == written
     assert calls.loaded == [(datasets.DEFAULT, None, tmp_path / "data")]
     assert calls.rendered == [(written, tmp_path / "reports", datasets.DEFAULT)]
-    assert "['1', None]\n" in outputs(written[0])
+    assert "1\n" in outputs(written[0])
+    assert (tmp_path / "reports" / "results" / "01_first.json").read_text() == "{}"
     assert "movielens-100k ../data ../reports\n" in outputs(written[0])
     for before, after in zip((first, second), written, strict=True):
         assert_same_but_outputs(before, after)
@@ -221,7 +225,7 @@ def test_a_killed_run_leaves_no_half_and_the_next_one_works(tmp_path: Path, call
     assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert [path.name for path in executed(tmp_path).iterdir()] == ["01_first.ipynb"]
+    assert not executed(tmp_path).exists()
 
     portfolio.run(root=tmp_path)
     assert sorted(path.name for path in executed(tmp_path).iterdir()) == [
