@@ -282,7 +282,7 @@ def item_map(
         )
         name.set_horizontalalignment("center")
         box = name.get_window_extent()
-        if any(box.overlaps(other) for other in boxes) or not inside.containsx(box.x1):
+        if any(box.overlaps(other) for other in boxes) or box.x0 < inside.x0 or box.x1 > inside.x1:
             name.remove()
         else:
             boxes.append(box)
