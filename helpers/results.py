@@ -54,7 +54,7 @@ def meaning(result: dict[str, Any]) -> str:
     >>> meaning({"definition": "Share of users", "interval": [0.12, 0.164]})
     'Share of users; 95% interval 0.120 to 0.164'
     """
-    if not result["interval"]:
+    if not result.get("interval"):
         return str(result["definition"])
     low, high = result["interval"]
     return f"{result['definition']}; 95% interval {low:.3f} to {high:.3f}"
