@@ -1,6 +1,6 @@
 """Hygiene of a notebook: rules that its file must keep, each a function that yields findings.
 
-The rules are those of ``NOTEBOOK_STYLE``: preserved outputs come from one run from top to bottom,
+The reader of a rendered notebook cannot run it: preserved outputs come from one run, top to bottom,
 nothing in them belongs to one machine, and the code is short and led by prose.
 """
 

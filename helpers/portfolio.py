@@ -81,7 +81,7 @@ def run(
     datasets.load(dataset, columns=columns or None, data_dir=root / "data")
     folder = root / "data" / "processed" / slug / "notebooks"
     executed = _execute_all(paths, injected, lambda path: folder / path.name, target)
-    reports.render(executed, target, dataset=slug)
+    reports.render(executed, target, dataset=slug, nested=not default)
     return target
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import nbformat
 from bs4 import BeautifulSoup, Tag
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from latex2mathml.converter import convert
@@ -20,7 +19,7 @@ from nbconvert.filters.highlight import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-from helpers import datasets, files
+from helpers import datasets, files, notebooks
 from helpers.results import meaning
 
 SITE = "Implicit-feedback recommendation with ALS"
@@ -29,7 +28,6 @@ DATASET_NAMES = {"movielens-100k": "MovieLens 100K", "movielens-1m": "MovieLens 
 MAX_BYTES = 1_500_000
 MAX_HEADLINES = 4
 
-_HEADING = re.compile(r"#\s+(\d+)\.\s+([^:\n]+):\s+([^\n]+)")
 _NOTEBOOK_LINK = re.compile(r"(?:\./|\.\./notebooks/)?([^/#?]+)\.ipynb(#.*)?")
 _ASKS_FOR_MORE = re.compile(
     r"<(?:script|iframe|link|object|embed)\b|<[^<>]+\s(?:src|srcset)\s*=\s*[\"']?(?:https?:)?//",
@@ -125,11 +123,15 @@ def heading(path: Path) -> Heading:
         If the first cell begins otherwise; the message names the notebook.
     """
     with _naming(path):
-        return _parse_heading(_read(path))
+        return _parse_heading(notebooks.read(path))
 
 
 def render(
-    notebooks: Sequence[Path], reports_dir: Path, *, dataset: str = datasets.DEFAULT
+    paths: Sequence[Path],
+    reports_dir: Path,
+    *,
+    dataset: str = datasets.DEFAULT,
+    nested: bool = False,
 ) -> list[Path]:
     """Render executed notebooks to ``reports_dir``, with an index.
 
@@ -138,7 +140,7 @@ def render(
 
     Parameters
     ----------
-    notebooks : sequence of Path
+    paths : sequence of Path
         Executed notebooks in reading order.
     reports_dir : Path
         Gets ``<name>.html`` and ``figures/<name>.png`` (the figure of the cell that is tagged
@@ -146,6 +148,8 @@ def render(
         ``results/<name>.json`` in this folder, where there is such a file.
     dataset : str
         The data set of the run. Reports on another one than the default say so in a banner.
+    nested : bool
+        Whether ``reports_dir`` lies one folder deeper than ``reports/`` does.
 
     Returns
     -------
@@ -158,14 +162,14 @@ def render(
         If a notebook is not executed, has a figure without alternative text, a formula that cannot
         be rendered, an output that needs the network, or gives a page above 1.5 MB.
     """
-    reports = [_report(path, dataset) for path in notebooks]
+    reports = [_report(path, nested) for path in paths]
     contents: dict[Path, bytes] = {}
     for place, report in enumerate(reports):
         before = reports[place - 1] if place else None
         after = reports[place + 1] if place + 1 < len(reports) else None
         page = _page("report", dataset, report=report, before=before, after=after)
         contents[reports_dir / f"{report.name}.html"] = page
-        with _naming(notebooks[place]):
+        with _naming(paths[place]):
             _check_size(page)
         if report.figure:
             contents[reports_dir / "figures" / f"{report.name}.png"] = report.figure[0]
@@ -299,11 +303,6 @@ def _space_function(found: re.Match[str]) -> str:
     return f'<mo lspace="0.167em" rspace="{after}">{found[2]}</mo>{found[3] or ""}'
 
 
-def _read(path: Path) -> NotebookNode:
-    notebook: NotebookNode = nbformat.read(path, as_version=4)
-    return notebook
-
-
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Let a ValueError of the block begin with the name of the notebook."""
@@ -314,20 +313,20 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _parse_heading(notebook: NotebookNode) -> Heading:
-    first = notebook.cells[0].source if notebook.cells else ""
-    found = _HEADING.match(first)
+    found = notebooks.heading(notebook)
     if not found:
+        first = notebook.cells[0].source if notebook.cells else ""
         raise ValueError(
             f"begins with {first.partition(chr(10))[0]!r}; expected '# <number>. <title>: "
-            "<question>' in the first cell, such as '# 1. Data loading: what does the log hold?'"
+            "<question>?' in the first cell, such as '# 1. Data loading: what does the log hold?'"
         )
-    question = re.sub(r"[*`]", "", found[3]).strip()
-    return Heading(int(found[1]), found[2].strip(), question[0].upper() + question[1:])
+    question = re.sub(r"[*`]", "", found["question"])
+    return Heading(int(found["number"]), found["title"], question[0].upper() + question[1:])
 
 
-def _report(path: Path, dataset: str) -> Report:
-    notebook = _read(path)
-    renderer = _Renderer(up="" if dataset == datasets.DEFAULT else "../")
+def _report(path: Path, nested: bool) -> Report:
+    notebook = notebooks.read(path)
+    renderer = _Renderer(up="../" if nested else "")
     with _naming(path):
         for number, cell in enumerate(notebook.cells, start=1):
             _check_cell(cell, number)

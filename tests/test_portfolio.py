@@ -35,7 +35,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def load(name: str = datasets.DEFAULT, *, columns: str | None = None, data_dir: Path) -> None:
         calls.loaded.append((name, columns, data_dir))
 
-    def render(notebooks: list[Path], reports_dir: Path, *, dataset: str) -> None:
+    def render(
+        notebooks: list[Path], reports_dir: Path, *, dataset: str, nested: bool = False
+    ) -> None:
+        assert nested == (reports_dir.name != "reports")
         calls.rendered.append((notebooks, reports_dir, dataset))
 
     monkeypatch.setattr(portfolio.datasets, "load", load)

@@ -4,6 +4,7 @@ import base64
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import report_fixtures as fixtures
@@ -41,7 +42,7 @@ def page(rendered: Path) -> BeautifulSoup:
     return BeautifulSoup((rendered / "01_first.html").read_text(encoding="utf-8"), "html.parser")
 
 
-def render_one(folder: Path, notebook: NotebookNode, **settings: str) -> str:
+def render_one(folder: Path, notebook: NotebookNode, **settings: Any) -> str:
     path = fixtures.save(folder / "01_first.ipynb", notebook)
     reports.render([path], folder / "reports", **settings)
     return (folder / "reports" / "01_first.html").read_text(encoding="utf-8")
@@ -189,7 +190,7 @@ def test_the_page_has_one_title_and_landmarks(page: BeautifulSoup) -> None:
 
 
 def test_links_of_another_data_set_go_one_folder_up(tmp_path: Path) -> None:
-    html = render_one(tmp_path, fixtures.notebook(), dataset="events.csv")
+    html = render_one(tmp_path, fixtures.notebook(), dataset="events.csv", nested=True)
     assert 'href="../../data/README.md"' in html
 
 
