@@ -232,7 +232,7 @@ def effects(sweep: pd.DataFrame, baseline: float, title: str) -> Axes:
         overlap.plot(part.index, part["overlap"], "D-", color=PALETTE[2])
         overlap.set(xlabel=parameter)
     for panel, name in zip(
-        panels[:, 0], ("loss per cell", "hit rate at 10", "overlap of lists"), strict=True
+        panels[:, 0], ("loss per cell", "hit rate", "overlap of lists"), strict=True
     ):
         panel.set(ylabel=name, ylim=(0, None))
     panels[1, 0].legend(fontsize="small")

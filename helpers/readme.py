@@ -60,7 +60,7 @@ def results(root: Path) -> str:
 
 def contents(root: Path) -> str:
     """The notebooks in reading order with their questions, as a Markdown table."""
-    return _table(("Notebook", "Question", "Run time", "Report"), _contents(root))
+    return _table(("Notebook", "Question", "Data", "Run time", "Report"), _contents(root))
 
 
 def _contents(root: Path) -> Iterator[tuple[str, ...]]:
@@ -69,7 +69,9 @@ def _contents(root: Path) -> Iterator[tuple[str, ...]]:
         title = f"[{found.number}. {found.title}](notebooks/{path.name})"
         time = RUN_TIME.search(notebooks.read(path).cells[0].source)
         report = f"[HTML](reports/{path.stem}.html)"
-        yield title, found.question, time[1] if time else "–", report
+        result = root / "reports" / "results" / f"{path.stem}.json"
+        data = files.read_json(result)["dataset"] if result.is_file() else "–"
+        yield title, found.question, data, time[1] if time else "–", report
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -54,9 +54,7 @@ def top_n(
     return np.where(scores > np.finfo(np.float32).min / 2, items, -1)
 
 
-def popular_items(
-    user_items: csr_matrix, n: int, *, exclude: np.ndarray | None = None
-) -> np.ndarray:
+def popular_items(user_items: csr_matrix, n: int) -> np.ndarray:
     """Indexes of the items that most users have.
 
     Parameters
@@ -64,12 +62,10 @@ def popular_items(
     user_items : csr_matrix of shape (n_users, n_items)
     n : int
         From 1 to ``n_items``.
-    exclude : int ndarray, optional
-        Items to leave out, such as those already seen.
 
     Returns
     -------
-    int ndarray of shape (at most n,)
+    int ndarray of shape (n,)
         Most users first; among equals the smaller index first.
 
     Examples
@@ -79,8 +75,7 @@ def popular_items(
     """
     _check_n(n, user_items.shape[1])
     counts = np.bincount(user_items.indices, minlength=user_items.shape[1])
-    ranked = np.argsort(-counts, kind="stable")
-    return ranked[~np.isin(ranked, [] if exclude is None else exclude)][:n]
+    return np.argsort(-counts, kind="stable")[:n]
 
 
 def popular_top_n(user_items: csr_matrix, n: int = 10) -> np.ndarray:

@@ -47,10 +47,10 @@ def fit(
 
     Notes
     -----
-    The default solver (three conjugate-gradient steps) is several times faster, but it amplifies
-    rounding: from one processor's BLAS kernel to another's, scores of MovieLens 100K differ by
-    some 1e-12 after one iteration and by more than 1e-3 after twenty, in float64. With the exact
-    solver they differ by less than 1e-12 throughout, so printed numbers and lists hold.
+    The default solver is faster (``make bench`` says how much), but it amplifies rounding: from
+    one processor's BLAS kernel to another's, scores drift apart with every iteration, even in
+    float64. With the exact solver they agree to 1e-9, so printed numbers and lists hold;
+    ``tests/test_determinism.py`` asserts both.
     """
     with threadpool_limits(1, user_api="blas"):  # what implicit warns about
         model = AlternatingLeastSquares(

@@ -64,8 +64,7 @@ def test_popular_lists_leave_out_what_was_seen(recommender):
     assert (np.diff(counts[ranked]) <= 0).all()
     for user, row in enumerate(recommend.popular_top_n(user_items, 3)):
         seen = user_items[user].indices
-        expected = recommend.popular_items(user_items, 3, exclude=seen)
-        assert row[row >= 0].tolist() == expected.tolist()
+        assert row[row >= 0].tolist() == [item for item in ranked if item not in seen][:3]
 
 
 def test_a_person_gets_titles_that_are_new_to_them(recommender):
