@@ -24,9 +24,9 @@ WRITTEN = """# A project
 <!-- /results -->
 Between.
 <!-- notebooks -->
-| Notebook | Question | Run time | Report |
-| --- | --- | --- | --- |
-| [1. A](notebooks/01_first.ipynb) | B? | seconds | [HTML](reports/01_first.html) |
+| Notebook | Question | Data | Run time | Report |
+| --- | --- | --- | --- | --- |
+| [1. A](notebooks/01_first.ipynb) | B? | a-log | seconds | [HTML](reports/01_first.html) |
 <!-- /notebooks -->
 The end.
 """
@@ -42,7 +42,7 @@ def project(tmp_path: Path) -> Path:
         {"metric": "density", "shown": "6.3 %", "definition": "pairs | cells", "headline": True},
         {"metric": "other", "shown": "1", "definition": "not shown", "headline": False},
     ]
-    (results / "01_first.json").write_text(json.dumps({"results": rows}))
+    (results / "01_first.json").write_text(json.dumps({"dataset": "a-log", "results": rows}))
     return tmp_path
 
 
