@@ -35,7 +35,7 @@ def fit(
     seed : int
         Its ``random_state``.
     exact : bool
-        The exact solver; otherwise implicit's default, three conjugate-gradient steps.
+        :class:`helpers.als.ExactALS`; otherwise implicit's default, three conjugate-gradient steps.
     num_threads : int
         0 for all cores; the result does not depend on it.
 
@@ -53,12 +53,11 @@ def fit(
     ``tests/test_determinism.py`` asserts both.
     """
     with threadpool_limits(1, user_api="blas"):  # what implicit warns about
-        model = AlternatingLeastSquares(
+        model = (als.ExactALS if exact else AlternatingLeastSquares)(
             factors=factors,
             regularization=regularization,
             alpha=alpha,
             iterations=iterations,
-            use_cg=not exact,
             dtype=np.float64,
             num_threads=num_threads,
             random_state=seed,

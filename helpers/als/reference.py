@@ -1,4 +1,4 @@
-"""ALS for implicit feedback: the loss in its parts, and a reference that can be read in a minute.
+"""implicit's objective in its parts, and a reference solver that can be read in a minute.
 
 The objective is the one that implicit minimises, in the notation of Hu, Koren, Volinsky (2008):
 rows of ``X`` are user factors, rows of ``Y`` item factors, ``s = x_u . y_i`` is a score and
@@ -6,17 +6,11 @@ rows of ``X`` are user factors, rows of ``Y`` item factors, ``s = x_u . y_i`` is
 weighs 1 and an observed one ``c = alpha * r`` (no "+1"), and the penalty is not scaled by counts.
 """
 
-import io
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
-
-from helpers import files
 
 
 def loss_parts(
@@ -167,55 +161,3 @@ def fit_with_history(model: AlternatingLeastSquares, user_items: csr_matrix) -> 
     with threadpool_limits(1, user_api="blas"):
         model.fit(user_items, show_progress=False, callback=record)
     return pd.DataFrame(history, index=pd.RangeIndex(1, len(history) + 1, name="iteration"))
-
-
-def save_model(path: str | Path, model: Any, manifest: dict[str, Any]) -> None:
-    """Write a fitted implicit model as ``.npz`` (no pickle), whole or not at all.
-
-    Parameters
-    ----------
-    path : path ending in ``.npz``
-    model : implicit model with factors
-    manifest : dict
-        Data checksum and parameters that the model comes from.
-
-    Raises
-    ------
-    ValueError
-        If the model is not fitted.
-
-    Notes
-    -----
-    The file holds what implicit's own ``save`` writes, so ``AlternatingLeastSquares.load`` reads
-    it, too.
-    """
-    if model.user_factors is None:
-        raise ValueError("model is not fitted, there is nothing to save; call fit first")
-    buffer = io.BytesIO()
-    model.save(buffer)
-    buffer.seek(0)
-    with np.load(buffer, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    files.write_arrays(Path(path), arrays, manifest)
-
-
-def load_model(path: str | Path) -> AlternatingLeastSquares:
-    """Read a model that :func:`save_model` wrote.
-
-    Returns
-    -------
-    implicit.cpu.als.AlternatingLeastSquares, ready to recommend
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file is not there.
-    ValueError
-        If it is damaged or holds no model.
-    """
-    arrays, _ = files.read_arrays(Path(path))
-    if not {"user_factors", "item_factors"} <= set(arrays):
-        raise ValueError(f"{path} holds no model: it lacks user_factors or item_factors")
-    model = AlternatingLeastSquares.load(str(path))
-    del model.manifest  # implicit makes an attribute of every array in the file
-    return model

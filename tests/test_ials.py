@@ -1,0 +1,482 @@
+"""IALS against dense algebra, stock implicit, irspack, and its own promises."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from implicit.cpu.als import AlternatingLeastSquares
+from irspack.recommenders import IALSRecommender
+from scipy.sparse import csr_matrix, random_array
+
+from helpers import als, recommend
+from helpers.als import IALS, ExactALS, kernels
+
+EXACT = {"cg_steps": 0, "dtype": np.float64, "random_state": 0}
+
+
+def made_up(n_users=30, n_items=20, density=0.2, seed=0, weighted=True):
+    """A random matrix in which the last user and the last item have nothing."""
+    random = np.random.default_rng(seed)
+    matrix = csr_matrix(random_array((n_users, n_items), density=density, rng=random))
+    matrix.data = random.integers(1, 6, size=matrix.nnz).astype(float) if weighted else (
+        np.ones(matrix.nnz)
+    )  # fmt: skip
+    dense = matrix.toarray()
+    dense[-1], dense[:, -1] = 0, 0
+    return csr_matrix(dense)
+
+
+def two_tastes(n_users=400, n_items=120, seed=0):
+    """Two groups of users, each with a half of the catalogue that it prefers."""
+    random = np.random.default_rng(seed)
+    group = np.arange(n_users) % 2
+    shown = random.random((n_users, n_items)) < 0.05
+    liked = (np.arange(n_items) % 2 == group[:, None]) & (random.random(shown.shape) < 0.25)
+    return csr_matrix((shown | liked).astype(float))
+
+
+def dense_half_step(W, Y, penalties, unobserved_weight):
+    """The normal equations of each row over all cells, with nothing saved or shared."""
+    X = np.zeros((len(W), Y.shape[1]))
+    for u, w in enumerate(W):
+        A = Y.T @ np.diag(w + unobserved_weight) @ Y + penalties[u] * np.eye(Y.shape[1])
+        X[u] = np.linalg.inv(A) @ Y.T @ w
+    return X
+
+
+@pytest.mark.parametrize("nu", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("factors", [1, 7, 32])
+def test_an_exact_half_step_solves_the_dense_normal_equations(nu, factors):
+    user_items = made_up()
+    W = user_items.toarray()
+    model = IALS(factors, 0.02, 0.3, nu, iterations=1, **EXACT)
+    model.fit(user_items, show_progress=False)
+    X, Y = model.user_factors, model.item_factors
+    penalties = 0.02 * ((W > 0).sum(axis=1) + 0.3 * W.shape[1]) ** nu
+    assert pytest.approx(dense_half_step(W, Y, penalties, 0.3), abs=1e-10) == X
+    start = IALS(factors, 0.02, 0.3, nu, iterations=1, **EXACT)
+    start._start(user_items.shape)
+    penalties = 0.02 * ((W > 0).sum(axis=0) + 0.3 * W.shape[0]) ** nu
+    assert pytest.approx(dense_half_step(W.T, start.user_factors, penalties, 0.3), abs=1e-10) == Y
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    weight=st.floats(0.01, 2),
+    regularization=st.floats(1e-4, 1),
+    nu=st.floats(0, 1.5),
+)
+def test_the_loss_never_rises(seed, weight, regularization, nu):
+    user_items = made_up(seed=seed)
+    model = IALS(4, regularization, weight, nu, iterations=8, **EXACT)
+    losses = []
+    record = lambda *_: losses.append(model.loss(user_items)["total"])  # noqa: E731
+    model.fit(user_items, show_progress=False, callback=record)
+    assert (np.diff(losses) <= 1e-10 * losses[0]).all()
+
+
+@pytest.mark.parametrize("side", ["user_factors", "item_factors"])
+def test_the_factors_are_where_the_loss_is_flat(side):
+    """Independent of the normal equations: numerical derivatives of the loss itself."""
+    user_items = made_up()
+    model = IALS(3, 0.05, 0.2, 0.7, iterations=400, **EXACT)
+    model.fit(user_items, show_progress=False)
+    factors = getattr(model, side)
+    for position in [(0, 0), (3, 2), (11, 1)]:
+        kept = factors[position]
+        factors[position] = kept + 1e-4
+        above = model.loss(user_items)["total"]
+        factors[position] = kept - 1e-4
+        below = model.loss(user_items)["total"]
+        factors[position] = kept
+        assert abs(above - below) / 2e-4 < 1e-5
+
+
+def test_the_loss_is_that_of_the_dense_matrix():
+    user_items = made_up()
+    W = user_items.toarray()
+    random = np.random.default_rng(1)
+    X, Y = random.normal(size=(len(W), 3)), random.normal(size=(W.shape[1], 3))
+    S = X @ Y.T
+    of_users = 0.1 * ((W > 0).sum(axis=1) + 0.5 * W.shape[1]) ** 0.8
+    of_items = 0.1 * ((W > 0).sum(axis=0) + 0.5 * W.shape[0]) ** 0.8
+    total = (W * (1 - S) ** 2).sum() + 0.5 * (S**2).sum()
+    total += of_users @ (X**2).sum(axis=1) + of_items @ (Y**2).sum(axis=1)
+    assert als.ials_loss(user_items, X, Y, 0.1, 0.5, 0.8)["total"] == pytest.approx(
+        total, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("unobserved_weight", [0.0625, 0.25, 1.0])
+def test_for_binary_data_and_nu_0_it_is_stock_implicit_up_to_the_scale(unobserved_weight):
+    """Both losses are quadratic in s; divide the scores by 1 + a to make their targets equal.
+
+    implicit starts with the users and IALS with the items, so implicit gets the transposed matrix.
+    It keeps confidences in float32; these ones can be written there without loss.
+    """
+    user_items = made_up(60, 40, weighted=False)
+    ours = IALS(5, 0.1, unobserved_weight, nu=0, iterations=30, **EXACT)
+    ours.fit(user_items, show_progress=False)
+    ratio = 1 + 1 / unobserved_weight
+    stock = AlternatingLeastSquares(
+        5, 0.1 * ratio, alpha=ratio, use_cg=False, dtype=np.float64, iterations=30
+    )
+    again = IALS(5, 0.1, unobserved_weight, nu=0, **EXACT)
+    again._start(user_items.shape)
+    # Scores of the one are 1 + a times those of the other; each side's factors take the root.
+    scale = np.sqrt(1 + unobserved_weight)
+    stock.item_factors = again.user_factors * scale
+    stock.user_factors = np.zeros((40, 5))
+    stock.fit(user_items.T.tocsr(), show_progress=False)
+    scores = ours.user_factors @ ours.item_factors.T * (1 + unobserved_weight)
+    np.testing.assert_allclose(stock.item_factors @ stock.user_factors.T, scores, atol=1e-8)
+
+
+def test_weights_that_are_counts_are_repeated_observations():
+    """Weight 2 on a cell is the observed term twice: the loss with the cell's term doubled."""
+    one, two = csr_matrix([[1.0, 0.0], [1.0, 1.0]]), csr_matrix([[2.0, 0.0], [2.0, 2.0]])
+    X, Y = np.array([[0.5], [0.25]]), np.array([[1.0], [2.0]])
+    single, double = (als.ials_loss(m, X, Y, 0.1, 0.3) for m in (one, two))
+    assert double["observed"] == 2 * single["observed"]
+    assert double["penalty"] == single["penalty"]  # counts are cells, not weights
+
+
+def test_permuted_users_and_items_permute_the_factors():
+    user_items = made_up()
+    random = np.random.default_rng(3)
+    users, items = random.permutation(30), random.permutation(20)
+    plain, moved = (IALS(6, 0.01, iterations=5, **EXACT) for _ in range(2))
+    plain._start(user_items.shape)
+    moved.user_factors = plain.user_factors[users].copy()
+    moved.item_factors = plain.item_factors[items].copy()
+    plain.fit(user_items, show_progress=False)
+    moved.fit(user_items[users][:, items].tocsr(), show_progress=False)
+    assert moved.user_factors == pytest.approx(plain.user_factors[users], abs=1e-10)
+    assert moved.item_factors == pytest.approx(plain.item_factors[items], abs=1e-10)
+
+
+def test_a_fold_in_of_training_users_gives_the_stored_factors():
+    user_items = made_up()
+    model = IALS(6, 0.01, **EXACT)
+    model.fit(user_items, show_progress=False)
+    everybody = np.arange(30)
+    assert model.recalculate_user(everybody, user_items) == pytest.approx(
+        model.user_factors, abs=1e-12
+    )
+    assert model.recalculate_user(4, user_items[4]) == pytest.approx(
+        model.user_factors[4], abs=1e-12
+    )
+    assert not model.user_factors[-1].any()  # nothing known: exactly zero
+
+
+def test_it_agrees_with_irspack():
+    """Same loss, other code and other starting values: the loss within 1 %, NDCG within 0.02."""
+    user_items = two_tastes()
+    random = np.random.default_rng(0)
+    held_out = csr_matrix(user_items.multiply(random.random(user_items.shape) < 0.25))
+    train = csr_matrix(user_items - held_out)
+    train.eliminate_zeros()
+    losses, ndcgs = [], []
+    theirs = IALSRecommender(
+        train.astype(np.float32), n_components=8, alpha0=0.2, reg=0.01, nu=1.0,
+        solver_type="CHOLESKY", train_epochs=30, random_seed=0, n_threads=1,
+    )  # fmt: skip
+    theirs.learn()
+    trainer = theirs.trainer.core_trainer
+    ours = IALS(8, 0.01, 0.2, iterations=30, **EXACT)
+    ours.fit(train, show_progress=False)
+    for X, Y in ((trainer.user, trainer.item), (ours.user_factors, ours.item_factors)):
+        X, Y = X.astype(float), Y.astype(float)
+        losses.append(als.ials_loss(train, X, Y, 0.01, 0.2)["total"])
+        ranked = np.argsort(-(X @ Y.T) + 1e9 * train.toarray(), axis=1, kind="stable")[:, :10]
+        hit = np.take_along_axis(held_out.toarray() > 0, ranked, axis=1)
+        n = (held_out.toarray() > 0).sum(axis=1)
+        discount = 1 / np.log2(np.arange(2, 12))
+        ideal = np.r_[0, discount.cumsum()][np.minimum(n, 10)]
+        ndcgs.append(((hit @ discount)[n > 0] / ideal[n > 0]).mean())
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    assert ndcgs[1] == pytest.approx(ndcgs[0], abs=0.02)
+
+
+def test_enough_conjugate_gradient_steps_are_exact():
+    user_items = made_up()
+    exact, stepped = IALS(4, 0.1, **EXACT), IALS(4, 0.1, **EXACT | {"cg_steps": 40})
+    for model in (exact, stepped):
+        model.fit(user_items, show_progress=False)
+    assert stepped.user_factors == pytest.approx(exact.user_factors, abs=1e-7)
+
+
+@pytest.mark.parametrize("n_items", [1, 7, 8, 9, 31])
+def test_every_row_length_is_handled(n_items):
+    """The kernels take eight cells at a time, and the rest one by one."""
+    random = np.random.default_rng(0)
+    user_items = csr_matrix(np.triu(np.ones((n_items, n_items))) * random.integers(1, 4))
+    W = user_items.toarray()
+    Y = random.normal(size=(n_items, 3))
+    for steps in (0, 30):
+        model = IALS(3, 0.1, 0.5, **EXACT | {"cg_steps": steps})
+        X = np.zeros((n_items, 3))
+        model.solver(user_items, X, Y, 0.1)
+        penalties = 0.1 * ((W > 0).sum(axis=1) + 0.5 * n_items)
+        assert pytest.approx(dense_half_step(W, Y, penalties, 0.5), abs=1e-8) == X
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cg_steps", [0, 3])
+def test_threads_do_not_change_a_bit(dtype, cg_steps):
+    user_items = two_tastes()
+    factors = []
+    for threads in (1, 2, 5):
+        model = IALS(16, cg_steps=cg_steps, dtype=dtype, num_threads=threads, random_state=1)
+        model.fit(user_items, show_progress=False)
+        assert model.user_factors.dtype == dtype
+        factors.append(model.user_factors)
+    assert (factors[0] == factors[1]).all()
+    assert (factors[0] == factors[2]).all()
+
+
+def test_float32_is_close_to_float64():
+    user_items = two_tastes()
+    single, double = (
+        IALS(8, 0.01, dtype=dtype, random_state=0) for dtype in (np.float32, np.float64)
+    )
+    for model in (single, double):
+        model.fit(user_items, show_progress=False)
+    assert single.user_factors == pytest.approx(double.user_factors, abs=2e-3)
+
+
+def test_a_callback_sees_every_round_and_can_stop():
+    user_items = made_up()
+    seen = []
+    model = IALS(4, iterations=10, **EXACT)
+    model.calculate_training_loss = True
+
+    def callback(iteration, seconds, loss):
+        seen.append((iteration, loss))
+        assert seconds > 0
+        return iteration == 3
+
+    model.fit(user_items, show_progress=False, callback=callback)
+    assert [iteration for iteration, _ in seen] == [0, 1, 2, 3]
+    assert seen[-1][1] == pytest.approx(model.loss(user_items)["total"] / (30 * 20))
+    four = IALS(4, iterations=4, **EXACT)
+    four.fit(user_items, show_progress=False)
+    assert (four.user_factors == model.user_factors).all()
+
+
+def test_the_progress_bar_is_shown_when_asked_for(capsys):
+    IALS(2, iterations=3).fit(made_up(), show_progress=True)
+    assert "3/3" in capsys.readouterr().err
+    IALS(2, iterations=3).fit(made_up(), show_progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_second_fit_goes_on():
+    user_items = made_up()
+    once, twice = IALS(4, iterations=6, **EXACT), IALS(4, iterations=3, **EXACT)
+    once.fit(user_items, show_progress=False)
+    for _ in range(2):
+        twice.fit(user_items, show_progress=False)
+    assert (once.user_factors == twice.user_factors).all()
+
+
+def test_similar_items_and_users_share_a_taste():
+    model = IALS(8, 0.01, random_state=0)
+    model.fit(two_tastes(), show_progress=False)
+    for similar in (model.similar_items, model.similar_users):
+        ids, scores = similar(0, N=20)
+        assert ids[0] == 0
+        assert scores[0] == pytest.approx(1, abs=1e-5)
+        assert (ids % 2 == 0).all()
+
+
+def test_recommendations_are_the_best_unseen():
+    user_items = made_up()
+    model = IALS(4, **EXACT)
+    model.fit(user_items, show_progress=False)
+    scores = np.where(user_items.toarray() > 0, -np.inf, model.user_factors @ model.item_factors.T)
+    lists = recommend.top_n(model, user_items, 3)
+    chosen = np.take_along_axis(scores, lists, axis=1)
+    assert chosen == pytest.approx(np.sort(scores, axis=1)[:, :-4:-1])
+    ids, _ = model.recommend(3, user_items[3], N=3, recalculate_user=True)
+    assert ids.tolist() == lists[3].tolist()
+
+
+def test_partial_fits_add_and_change_rows():
+    user_items = made_up()
+    model = IALS(4, **EXACT)
+    model.fit(user_items, show_progress=False)
+    kept = model.user_factors.copy()
+    model.partial_fit_users([2, 31], user_items[[5, 5]])
+    assert model.user_factors.shape == (32, 4)
+    assert model.user_factors[2] == pytest.approx(kept[5], abs=1e-12)
+    assert model.user_factors[31] == pytest.approx(kept[5], abs=1e-12)
+    assert (model.user_factors[3] == kept[3]).all()
+    item_users = csr_matrix(np.ones((1, 32)))
+    model.partial_fit_items([20], item_users)
+    assert model.item_factors[20] == pytest.approx(model.recalculate_item(20, item_users))
+    assert model.similar_items(20, N=3)[0][0] == 20
+
+
+def test_an_explanation_adds_up_to_the_score():
+    user_items = made_up()
+    model = IALS(4, 0.02, 0.3, 0.6, **EXACT)
+    model.fit(user_items, show_progress=False)
+    score, parts, weights = model.explain(3, user_items, 11, N=20)
+    assert score == pytest.approx(model.user_factors[3] @ model.item_factors[11], abs=1e-12)
+    assert sum(part for _, part in parts) == pytest.approx(score)
+    assert {item for item, _ in parts} == set(user_items[3].indices.tolist())
+    assert [part for _, part in parts] == sorted((part for _, part in parts), reverse=True)
+    again = model.explain(3, user_items, 12, user_weights=weights)[0]
+    assert again == pytest.approx(model.user_factors[3] @ model.item_factors[12], abs=1e-12)
+
+
+def test_what_is_saved_comes_back_without_pickle(tmp_path):
+    user_items = made_up()
+    model = IALS(
+        5, 0.02, 0.3, 0.6, iterations=4, cg_steps=2, init_scale=0.2,
+        dtype=np.float64, num_threads=1, random_state=7,
+    )  # fmt: skip
+    model.fit(user_items, show_progress=False)
+    model.save(tmp_path / "plain.npz")
+    als.save_model(tmp_path / "whole.npz", model, {"why": "a test"})
+    for loaded in (IALS.load(str(tmp_path / "plain")), als.load_model(tmp_path / "whole.npz")):
+        assert isinstance(loaded, IALS)
+        for name in ("factors", "regularization", "unobserved_weight", "nu", "iterations",
+                     "cg_steps", "init_scale", "dtype", "num_threads", "random_state"):  # fmt: skip
+            assert getattr(loaded, name) == getattr(model, name)
+        assert (loaded.user_factors == model.user_factors).all()
+        assert loaded.recommend(0, user_items[0], N=3)[0].tolist() == (
+            model.recommend(0, user_items[0], N=3)[0].tolist()
+        )
+
+
+def test_a_generator_as_random_state_is_used_and_not_saved(tmp_path):
+    models = [IALS(3, random_state=np.random.default_rng(5)) for _ in range(2)]
+    for model in models:
+        model.fit(made_up(), show_progress=False)
+    assert (models[0].user_factors == models[1].user_factors).all()
+    models[0].save(tmp_path / "model.npz")
+    assert IALS.load(str(tmp_path / "model.npz")).random_state is None
+
+
+def test_a_second_process_does_not_compile_again(tmp_path):
+    program = (
+        "import numpy as np\n"
+        "from scipy.sparse import csr_matrix\n"
+        "from helpers.als import IALS, kernels\n"
+        "for steps in (0, 3):\n"
+        "    IALS(2, cg_steps=steps).fit(csr_matrix(np.eye(3)), show_progress=False)\n"
+        "for kernel in (kernels.exact, kernels.conjugate_gradient):\n"
+        "    print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    found = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert found == ["0 1\n0 1\n", "1 0\n1 0\n"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"factors": 0}, "factors is 0, expected a whole number of at least 1"),
+        ({"factors": 2.5}, "factors is 2.5"),
+        ({"iterations": 0}, "iterations is 0"),
+        ({"cg_steps": -1}, "cg_steps is -1"),
+        ({"regularization": -0.1}, "regularization is -0.1"),
+        ({"regularization": np.nan}, "regularization is nan"),
+        ({"unobserved_weight": 0.0}, "unobserved_weight is 0.0, expected a number above 0"),
+        ({"nu": -1}, "nu is -1"),
+        ({"init_scale": 0}, "init_scale is 0"),
+        ({"dtype": np.float16}, "dtype is float16, expected"),
+    ],
+)
+def test_settings_out_of_range_are_named(setting, message):
+    with pytest.raises(ValueError, match=message):
+        IALS(**setting)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf])
+def test_weights_must_be_positive(weight):
+    user_items = made_up()
+    user_items.data[4] = weight
+    with pytest.raises(ValueError, match="stores 1 weights that are not positive and finite"):
+        IALS().fit(user_items, show_progress=False)
+
+
+def test_only_a_csr_matrix_with_something_in_it_is_fitted():
+    with pytest.raises(TypeError, match="user_items is a ndarray, expected a scipy"):
+        IALS().fit(np.eye(3))
+    with pytest.raises(ValueError, match="no stored cell"):
+        IALS().fit(csr_matrix((3, 2)))
+
+
+def test_cells_that_are_stored_twice_are_added():
+    twice = csr_matrix((np.ones(3), np.array([0, 0, 1]), np.array([0, 2, 3])), shape=(2, 2))
+    once = csr_matrix([[2.0, 0.0], [0.0, 1.0]])
+    models = [IALS(2, **EXACT) for _ in range(2)]
+    for model, user_items in zip(models, (twice, once), strict=True):
+        model.fit(user_items, show_progress=False)
+    assert (models[0].user_factors == models[1].user_factors).all()
+    assert twice.nnz == 3  # the caller's matrix is left alone
+
+
+def test_a_matrix_of_another_shape_is_refused_by_a_fitted_model():
+    user_items = made_up()
+    model = IALS(4, **EXACT)
+    with pytest.raises(ValueError, match="the model is not fitted"):
+        model.recommend(0, user_items[0])
+    model.fit(user_items, show_progress=False)
+    with pytest.raises(ValueError, match="make a new model"):
+        model.fit(user_items[:10], show_progress=False)
+    transposed = user_items.T.tocsr()
+    with pytest.raises(ValueError, match="has 30 columns, but the model was fitted for 20"):
+        model.recommend(0, transposed[0])
+    with pytest.raises(ValueError, match="has 30 columns"):
+        model.recalculate_user(0, transposed[0])
+    with pytest.raises(ValueError, match="has 2 rows, expected one for each of the 1 ids"):
+        model.recalculate_user(0, user_items[:2])
+    with pytest.raises(ValueError, match="has 20 columns, but the model was fitted for 30"):
+        model.recalculate_item(0, user_items[0])
+
+
+def test_a_system_without_a_unique_solution_is_said_to_be_one():
+    model = IALS(8, regularization=0.0, unobserved_weight=1e-300, **EXACT)
+    with pytest.raises(ValueError, match="no unique solution in float64"):
+        model.fit(csr_matrix(np.eye(3)), show_progress=False)
+
+
+def test_there_is_no_gpu_version():
+    with pytest.raises(NotImplementedError, match="another loss"):
+        IALS().to_gpu()
+
+
+@pytest.mark.parametrize("alpha", [1.0, 4.0])
+def test_exact_als_is_implicits_exact_solver(alpha):
+    user_items = made_up(80, 50)
+    user_items.data[::7] *= -1  # implicit takes these as weighted dislikes
+    user_items.data[::5] *= 0.25  # confidence below that of an empty cell
+    models = [
+        cls(6, 0.1, alpha, dtype=np.float64, use_cg=False, random_state=0)
+        for cls in (AlternatingLeastSquares, ExactALS)
+    ]
+    for model in models:
+        model.fit(user_items, show_progress=False)
+    assert models[1].user_factors == pytest.approx(models[0].user_factors, abs=1e-10)
+    assert models[1].item_factors == pytest.approx(models[0].item_factors, abs=1e-10)
+
+
+def test_long_rows_are_dealt_out_to_all_blocks():
+    counts = np.r_[np.full(200, 3), np.full(5, 10_000)]
+    dealt = kernels.blocks(counts)
+    assert sorted(np.concatenate(dealt).tolist()) == list(range(205))
+    work = [counts[block].sum() for block in dealt]
+    assert max(work) - min(work) <= 10_003
