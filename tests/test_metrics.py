@@ -1,10 +1,12 @@
+import tracemalloc
+from itertools import product
+
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from implicit.evaluation import ranking_metrics_at_k
-from implicit.recommender_base import RecommenderBase
-from scipy.sparse import csr_matrix
+from metrics_fixtures import per_user
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.stats import ttest_rel
 
 from helpers import metrics
 
@@ -22,29 +24,6 @@ def test_hits_and_hit_rate_by_hand():
 def test_the_padding_never_hits():
     # -1 in row 1 must not be taken for the last item of row 0.
     assert not metrics.hits(np.array([[0], [-1]]), csr_matrix([[0, 1], [0, 1]])).any()
-
-
-@given(st.integers(0, 1000))
-def test_with_one_item_held_out_the_hit_rate_is_implicits_precision(seed):
-    """implicit's precision divides hits by min(K, held out), which is 1 here."""
-    rng = np.random.default_rng(seed)
-    lists = np.array([rng.permutation(12)[:5] for _ in range(9)])
-    truth = csr_matrix((np.ones(9), rng.integers(12, size=9), np.arange(10)), shape=(9, 12))
-
-    class Fixed(RecommenderBase):
-        def recommend(self, userid, user_items, N, **options):
-            return lists[userid][:, :N].astype(np.int32), np.zeros((len(userid), N))
-
-        def fit(self, user_items): ...
-        def save(self, file): ...
-        def similar_items(self, *arguments, **options): ...
-        def similar_users(self, *arguments, **options): ...
-
-    theirs = ranking_metrics_at_k(
-        Fixed(), csr_matrix((9, 12)), truth, K=5, show_progress=False, num_threads=1
-    )["precision"]
-    ours = metrics.hit_rate_at_k(metrics.hits(lists, truth), 5).mean()
-    assert ours == pytest.approx(theirs, abs=1e-12)
 
 
 def test_coverage_and_overlap_by_hand():
@@ -71,17 +50,248 @@ def test_the_summary_holds_the_parts():
     assert found["low"] <= found["hit rate"] <= found["high"]
 
 
+def test_all_measures_of_one_user_by_hand():
+    """Relevant: items 0, 1, 2, 3. The list has hits in places 1 and 3 of 4."""
+    found = metrics.ranking(np.array([[3, 9, 0, 8]]), csr_matrix(np.arange(10) < 4), [2, 4])
+    gains = 1 / np.log2([2, 3, 4, 5])
+    expected = {
+        "precision@2": 1 / 2,
+        "recall@2": 1 / 4,
+        "capped recall@2": 1 / 2,
+        "hit rate@2": 1,
+        "map@2": (1 / 1) / 4,
+        "capped map@2": (1 / 1) / 2,
+        "ndcg@2": gains[0] / (gains[0] + gains[1]),
+        "mrr@2": 1,
+        "precision@4": 2 / 4,
+        "recall@4": 2 / 4,
+        "capped recall@4": 2 / 4,
+        "hit rate@4": 1,
+        "map@4": (1 / 1 + 2 / 3) / 4,
+        "capped map@4": (1 / 1 + 2 / 3) / 4,
+        "ndcg@4": (gains[0] + gains[2]) / gains.sum(),
+        "mrr@4": 1,
+    }
+    assert per_user(found).loc[0].to_dict() == pytest.approx(expected, abs=1e-12)
+    assert list(found.means().index) == list(expected)
+
+
+def test_an_empty_place_is_a_miss_and_an_empty_list_scores_zero():
+    found = metrics.ranking(np.array([[-1, 1], [-1, -1]]), csr_matrix([[0, 1], [1, 0]]), [2])
+    assert found["precision@2"].tolist() == [0.5, 0]
+    assert found["mrr@2"].tolist() == [0.5, 0]
+
+
+def test_users_with_nothing_held_out_are_left_out_and_counted():
+    lists = np.array([[0, 1], [1, 0], [1, 2]])
+    found = metrics.ranking(lists, csr_matrix([[0, 0, 0], [0, 1, 0], [0, 0, 0]]), [1])
+    assert found.n_left_out == 2
+    assert found["ndcg@1"].index.tolist() == [1]
+    assert found.means()["ndcg@1"] == 1  # a mean of one user, not of three
+    assert np.isnan(metrics.auc(np.eye(2), csr_matrix([[0, 0], [0, 1]]))).tolist() == [True, False]
+
+
+def test_the_ranking_gives_intervals_and_names_what_it_has():
+    found = metrics.ranking(top_n, held_out, [2])
+    assert found.interval("ndcg@2", seed=3) == metrics.bootstrap_interval(found["ndcg@2"], seed=3)
+    with pytest.raises(KeyError, match="'ndcg@10' was not computed; there are precision@2, recall"):
+        found.interval("ndcg@10")
+
+
+def test_a_stored_cell_is_relevant_in_whatever_form_the_matrix_comes():
+    expected = metrics.hits(top_n, held_out)
+    rows, columns = held_out.nonzero()
+    twice = coo_matrix((np.zeros(8), (np.tile(rows, 2), np.tile(columns, 2))), held_out.shape)
+    unsorted = held_out[:, ::-1][:, ::-1]
+    for matrix in (twice, unsorted, held_out.tocsc(), held_out.astype(np.int8)):
+        np.testing.assert_array_equal(metrics.hits(top_n, matrix), expected)
+    found = metrics.ranking(top_n, twice, [3])
+    pd.testing.assert_frame_equal(
+        per_user(found), per_user(metrics.ranking(top_n, held_out, [3])), check_exact=True
+    )
+
+
+def test_memory_does_not_grow_with_users_times_items():
+    n_users, n_items = 2_000, 500_000  # as a dense mask: 954 MiB
+    rng = np.random.default_rng(0)
+    lists = np.sort(rng.integers(n_items // 10, size=(n_users, 10)), axis=1) * 10 + np.arange(10)
+    truth = csr_matrix((np.ones(n_users), (np.arange(n_users), lists[:, 3])), (n_users, n_items))
+    tracemalloc.start()
+    found = metrics.ranking(lists, truth, [5, 10], seen=csr_matrix(truth.shape))
+    peak = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    assert found.means()["mrr@5"] == 1 / 4
+    assert peak < 30  # MiB
+
+
+def test_ranks_and_auc_leave_out_what_is_seen():
+    scores = np.array([[4.0, 3.0, 2.0, 1.0]])
+    held, seen = csr_matrix([[0, 0, 5, 0]]), csr_matrix([[1, 0, 0, 0]])
+    assert metrics.percentile_ranks(scores, held).tolist() == [2 / 3]
+    assert metrics.percentile_ranks(scores, held, seen).tolist() == [1 / 2]
+    assert metrics.auc(scores, held, seen).tolist() == [1 / 2]
+    assert metrics.roem(scores.astype(int), held, seen) == 0.5
+    alone = csr_matrix([[1, 1, 0, 1]])
+    assert metrics.percentile_ranks(scores, held, alone).tolist() == [0.5]
+    assert np.isnan(metrics.auc(scores, held, alone)).all()
+
+
+def test_stored_zeros_are_rows_of_weight_zero():
+    """The cross join of the SQL variant: every missing pair stands there with a zero."""
+    scores = np.array([[0.9, 0.5, 0.5, 0.1]])
+    joined = csr_matrix((np.array([0.0, 2, 0, 1]), ([0] * 4, range(4))), shape=(1, 4))
+    assert metrics.roem_of_test_rows(scores, joined) == pytest.approx((2 * 1 / 3 + 1 * 1) / 3)
+    assert metrics.roem(scores, joined) == pytest.approx((2 * 1.5 / 3 + 1 * 1) / 3)
+
+
+def test_beyond_accuracy_by_hand():
+    lists = np.array([[0, 1], [0, 2], [-1, -1]])
+    counts = np.array([8, 4, 1, 0])
+    assert metrics.gini(np.array([[0, 1], [2, 3]]), n_items=4) == 0
+    assert metrics.gini(np.array([[3], [3]]), n_items=4) == 0.75
+    assert metrics.popular_share(lists, counts) == 0.5  # 1 % of four items, rounded up: item 0
+    assert metrics.popular_share(lists, counts, top=1) == 1
+    np.testing.assert_array_equal(metrics.novelty(lists, counts, 8), [0.5, 1.5, np.nan])
+    assert metrics.novelty(np.array([[3]]), counts, 8) == 3  # nobody has it: as if one user had
+    assert metrics.personalisation(lists) == pytest.approx(0.5)
+    assert metrics.personalisation(np.array([[0, 1], [1, 0]])) == pytest.approx(0)
+    genres = np.array([[1, 1], [1, 0], [0, 0], [0, 2]])
+    diversity = metrics.intra_list_diversity(np.array([[0, 1], [1, 3], [1, 2]]), genres)
+    np.testing.assert_allclose(diversity, [1 - np.sqrt(0.5), 1, np.nan])
+
+
+def test_beyond_holds_the_parts():
+    lists, counts = np.array([[0, 1], [0, 2]]), np.array([8, 4, 1, 0])
+    features = {"genres": csr_matrix(np.eye(4)), "none": np.zeros((4, 2))}
+    found = metrics.beyond(lists, counts, 8, features=features, other=lists[:, ::-1])
+    assert found.index.tolist() == [
+        "coverage", "gini", "top 1% share", "novelty", "personalisation",
+        "diversity (genres)", "diversity (none)", "stability",
+    ]  # fmt: skip
+    assert found["novelty"] == 1
+    assert found["diversity (genres)"] == 1
+    assert np.isnan(found["diversity (none)"])
+    assert found["stability"] == 1
+
+
+def test_the_bootstrap_gives_what_notebook_3_was_written_with():
+    values = np.random.default_rng(5).random(300) ** 3
+    assert metrics.bootstrap_interval(values) == (0.20950511682138126, 0.2753229220924634)
+    other = metrics.bootstrap_interval(values, seed=7, confidence=0.8, n_resamples=501)
+    assert other == (0.21936635143030164, 0.262205188812262)
+
+
+def test_the_sign_flip_test_is_near_the_exact_one_over_all_signs():
+    differences = np.array([0.9, -0.2, 0.4, 0.0, 0.7, -0.1, 0.3])
+    sums = [abs(np.dot(signs, differences)) for signs in product([-1, 1], repeat=7)]
+    exact = np.mean(np.array(sums) >= abs(differences.sum()) - 1e-12)
+    found = metrics.paired(differences, np.zeros(7), n_resamples=20_000)
+    assert found.difference == pytest.approx(2 / 7)
+    assert found.p_value == pytest.approx(exact, abs=0.01)
+
+
+def test_the_paired_test_agrees_with_the_t_test_for_many_users():
+    rng = np.random.default_rng(1)
+    first = rng.normal(size=3_000)
+    second = first - rng.normal(0.05, 1.0, size=3_000)
+    found, t_test = metrics.paired(first, second, n_resamples=10_000), ttest_rel(first, second)
+    assert found.p_value == pytest.approx(t_test.pvalue, abs=0.005)
+    low, high = t_test.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.003)
+
+
+def test_the_p_value_never_is_zero():
+    assert metrics.paired(np.ones(50), np.zeros(50), n_resamples=99).p_value == 1 / 100
+
+
+scores = np.array([[0.4, 0.3, 0.2, 0.1]] * 3)
+broken = np.where(scores == 0.3, np.nan, scores)
+endless = np.where(scores == 0.3, -np.inf, scores)
+counts = np.array([5, 3, 1, 0])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: metrics.hits(top_n[:2], held_out), "top_n has 2 users but held_out has 3"),
+        (
+            lambda: metrics.hits(top_n * 1.0, held_out),
+            "dtype float64, expected item indexes as whole",
+        ),
+        (lambda: metrics.hits(top_n[0], held_out), r"top_n has shape \(3,\)"),
+        (lambda: metrics.hits(top_n + 1, held_out), "from 0 to 4, expected -1 .padding. to 3"),
+        (lambda: metrics.hits(top_n - 1, held_out), "from -2 to 2, expected -1"),
         (lambda: metrics.hit_rate_at_k(np.zeros((2, 3), bool), 4), "k is 4, expected 1 to 3"),
         (lambda: metrics.hit_rate_at_k(np.zeros((2, 3), bool), 0), "k is 0"),
         (lambda: metrics.mean_overlap(top_n, top_n[:, :2]), "expected equal"),
-        (lambda: metrics.bootstrap_interval(np.array([])), "values is empty"),
+        (lambda: metrics.mean_overlap(top_n * 0 - 1, top_n), "first holds no item"),
         (lambda: metrics.summary(top_n[:1], csr_matrix((1, 4)), 2), "1 of 1 users have nothing"),
+        (lambda: metrics.ranking(top_n, held_out, [5]), "ks holds 5 but the catalogue has 4 items"),
+        (
+            lambda: metrics.ranking(top_n, held_out, [1, 4]),
+            "ks holds 4 but the lists have 3 places",
+        ),
+        (lambda: metrics.ranking(top_n, held_out, [0]), "ks holds 0, expected whole numbers of 1"),
+        (lambda: metrics.ranking(top_n, held_out, [1.5]), "ks holds 1.5, expected whole numbers"),
+        (lambda: metrics.ranking(top_n, held_out, [True]), "ks holds True"),
+        (lambda: metrics.ranking(top_n, held_out, []), "one or more different cut-offs"),
+        (lambda: metrics.ranking(top_n, held_out, [2, 2]), "one or more different cut-offs"),
+        (lambda: metrics.ranking(top_n[:2], held_out, [2]), "top_n has 2 users but held_out has 3"),
+        (lambda: metrics.ranking(top_n / 1, held_out, [2]), "dtype float64"),
+        (lambda: metrics.ranking(top_n + 1, held_out, [2]), "from 0 to 4"),
+        (
+            lambda: metrics.ranking(np.array([[0, 1], [2, 2], [3, 3]]), held_out, [2]),
+            "2 lists of top_n hold an item twice, the first in row 1",
+        ),
+        (
+            lambda: metrics.ranking(top_n, held_out, [2], seen=csr_matrix(np.eye(3, 4, k=1))),
+            r"top_n holds 2 items that the user has seen, first in row 0: \[1\]",
+        ),
+        (
+            lambda: metrics.ranking(top_n, held_out, [2], seen=csr_matrix((4, 3))),
+            r"seen has shape \(4, 3\) but held_out \(3, 4\)",
+        ),
+        (
+            lambda: metrics.ranking(top_n, csr_matrix((3, 4)), [2]),
+            "none of the 3 users has anything held out",
+        ),
+        (lambda: metrics.auc(scores.T, held_out), r"scores has shape \(4, 3\) but held_out"),
+        (lambda: metrics.auc(broken, held_out), "scores holds 3 values that are NaN or infinite"),
+        (lambda: metrics.roem(endless, held_out), "3 values that are NaN or infinite.*in seen"),
+        (lambda: metrics.roem(scores, -held_out), "values from -1 with a sum of -4"),
+        (lambda: metrics.roem(scores, held_out * 0), "not all 0"),
+        (lambda: metrics.roem(scores, held_out, held_out), "4 items are both held out and seen"),
+        (lambda: metrics.auc(scores, held_out, held_out[:2]), r"seen has shape \(2, 4\)"),
+        (lambda: metrics.percentile_ranks(broken, held_out), "NaN or infinite"),
+        (lambda: metrics.roem_of_test_rows(broken, held_out), "NaN or infinite"),
+        (lambda: metrics.catalogue_coverage(top_n, 3), "from -1 to 3, expected -1 .padding. to 2"),
+        (lambda: metrics.catalogue_coverage(top_n[:0], 0), "n_items is 0"),
+        (lambda: metrics.gini(top_n * 0 - 1, 4), "top_n holds no item"),
+        (lambda: metrics.popular_share(top_n, counts, top=1.5), "top is 1.5"),
+        (lambda: metrics.popular_share(top_n, counts[:3]), "from -1 to 3"),
+        (lambda: metrics.popular_share(top_n, -counts), "a least value of -5"),
+        (lambda: metrics.novelty(top_n, counts, 4), "counts go up to 5 but n_users is 4"),
+        (lambda: metrics.intra_list_diversity(top_n, broken.T), "NaN or infinite"),
+        (lambda: metrics.intra_list_diversity(top_n, scores), "from -1 to 3"),
+        (lambda: metrics.personalisation(top_n[:1]), "1 of 1 lists hold an item"),
+        (lambda: metrics.bootstrap_interval(np.array([])), "values is empty"),
+        (lambda: metrics.bootstrap_interval(np.array([1, np.nan])), "holds 1 values that are NaN"),
+        (lambda: metrics.bootstrap_interval(scores), r"shape \(3, 4\), expected one value"),
+        (lambda: metrics.bootstrap_interval(scores[0], confidence=95), "confidence is 95"),
+        (lambda: metrics.bootstrap_interval(scores[0], n_resamples=0), "n_resamples is 0"),
+        (lambda: metrics.paired(scores[0], scores[0, :3]), "first has 4 users and second 3"),
+        (
+            lambda: metrics.paired(pd.Series(scores[0]), pd.Series(scores[0], index=[1, 2, 3, 4])),
+            "not the same ones",
+        ),
+        (lambda: metrics.paired(scores[0], broken[0]), "second holds 1 values that are NaN"),
     ],
 )
 def test_bad_arguments_get_a_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_dense_matrix_is_refused():
+    with pytest.raises(TypeError, match="held_out is a ndarray, expected a scipy sparse matrix"):
+        metrics.ranking(top_n, held_out.toarray(), [2])
