@@ -57,8 +57,10 @@ lint: $(READY)  ## ruff and mypy
 	$(PYTHON) -m mypy
 
 .PHONY: bench
-bench: $(READY)  ## time the main steps
+bench: $(READY)  ## speed, memory and quality against peers (15 minutes); then `make notebooks`
 	@$(PYTHON) tests/bench.py
+	@$(PYTHON) tests/bench_metrics.py
+	@$(PYTHON) tests/bench_als.py
 
 .PHONY: notebooks
 notebooks: $(READY)  ## maintainers: re-execute the notebooks, save them in place, write reports/

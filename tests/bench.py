@@ -59,9 +59,14 @@ def user_by_user(model: AlternatingLeastSquares, user_items: csr_matrix) -> np.n
     return np.array([model.recommend(user, user_items[user], N=10)[0] for user in users])
 
 
-def fitted(user_items: csr_matrix, *, use_cg: bool) -> AlternatingLeastSquares:
-    """One iteration of implicit in float64 with one thread, as the reference has one."""
-    model = AlternatingLeastSquares(
+def fitted(
+    user_items: csr_matrix,
+    *,
+    use_cg: bool,
+    cls: type[AlternatingLeastSquares] = AlternatingLeastSquares,
+) -> AlternatingLeastSquares:
+    """One iteration in float64 with one thread, as the reference has one."""
+    model = cls(
         factors=50, iterations=1, use_cg=use_cg, dtype=np.float64, random_state=0, num_threads=1
     )
     model.fit(user_items, show_progress=False)
@@ -88,7 +93,11 @@ def steps() -> dict[str, tuple[str, Step, str, Step]]:
             "recommend, user by user", lambda: user_by_user(model, user_items),
         ),
         "one exact ALS iteration": (
+            "ExactALS", lambda: fitted(user_items, use_cg=False, cls=als.ExactALS),
             "implicit, exact solver", lambda: fitted(user_items, use_cg=False),
+        ),
+        "one exact ALS iteration, in plain NumPy": (
+            "ExactALS", lambda: fitted(user_items, use_cg=False, cls=als.ExactALS),
             "NumPy reference", lambda: als.reference_als(user_items, 50, 0.01, iterations=1),
         ),
         "one ALS iteration of implicit": (

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-# What notebook 3 does, reduced to its numbers: fit, lists, metrics, loss, at printed decimals.
+# What notebooks 3 to 5 do, reduced to its numbers: fit, lists, metrics, loss, at printed decimals.
 CORE = """
 import json, sys
 import numpy as np
-from helpers import datasets, metrics, recommend, splits, sweeps
+from helpers import als, baselines, datasets, metrics, recommend, splits, sweeps
 from helpers.interactions import Interactions
 
 data = datasets.load("movielens-100k", data_dir=sys.argv[1])
@@ -27,12 +27,18 @@ recommender = recommend.Recommender(model, split.train, data.items)
 similar = {title: recommender.similar_items(title, 10)["title"].tolist()
            for title in data.items["title"].drop_duplicates()[:300:3]}
 summary = metrics.summary(lists, held_out, 10)
+others = [als.IALS(32, 0.003, 0.1, cg_steps=0, dtype=np.float64, num_threads=int(sys.argv[2]),
+                   random_state=0), baselines.EASE(500.0)]
+for other in others:
+    other.fit(train, show_progress=False)
 cg, _ = sweeps.fit(train, factors=50, regularization=0.01, alpha=1.0, iterations=20, seed=0,
                    exact=False, num_threads=int(sys.argv[2]))
 scores = [(m.user_factors[:20] @ m.item_factors.T).round(12).tolist() for m in (model, cg)]
 print(json.dumps({
     "scores": scores,
     "lists": lists.tolist(), "similar": similar,
+    "IALS": recommend.top_n(others[0], train, 10).tolist(),
+    "EASE": recommend.top_n(others[1], train, 10).tolist(),
     "metrics": {name: f"{value:.3f}" for name, value in summary.items()},
     "loss": [f"{value:.0f}" for value in history["total"]],
 }))
@@ -59,7 +65,7 @@ def outcomes(root):
 
 
 @x86
-@pytest.mark.parametrize("part", ["lists", "similar", "metrics", "loss"])
+@pytest.mark.parametrize("part", ["lists", "similar", "IALS", "EASE", "metrics", "loss"])
 def test_every_kernel_and_thread_count_gives_the_same(outcomes, part):
     for run, found in zip(RUNS[1:], outcomes[1:], strict=True):
         assert found[part] == outcomes[0][part], f"{part} differ for (kernel, threads) = {run}"
