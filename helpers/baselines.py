@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from helpers import weighting
 from helpers.als import IALS, ExactALS
 from helpers.interactions import Interactions, check_user_items
+from helpers.recommend import rank_items
 
 WEIGHTINGS: dict[str, Callable[[csr_matrix], csr_matrix]] = {
     "binary": weighting.binary,
@@ -28,61 +29,6 @@ WEIGHTINGS: dict[str, Callable[[csr_matrix], csr_matrix]] = {
 
 BLOCK = 1_000
 """Rows of a dense array that are worked on at a time; it bounds the memory."""
-PADDING = float(np.finfo(np.float32).min)
-"""The score beside an item of -1, where a list is shorter than asked for. implicit has it, too."""
-
-
-def rank_items(
-    scores: np.ndarray, n: int, seen: csr_matrix | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The ``n`` items of the highest score in each row.
-
-    Parameters
-    ----------
-    scores : float ndarray of shape (n_users, n_items)
-    n : int
-        From 1 to ``n_items``.
-    seen : csr_matrix of shape (n_users, n_items), optional
-        Items to leave out.
-
-    Returns
-    -------
-    items : int ndarray of shape (n_users, n)
-        Best first; -1 where fewer than ``n`` items are left.
-    scores : float64 ndarray of shape (n_users, n)
-
-    Raises
-    ------
-    ValueError
-        If a score is NaN, or ``n`` is out of range.
-
-    Notes
-    -----
-    Scores that agree to nine decimals are equal, and ordered by index: the bits behind them differ
-    between processors.
-
-    Examples
-    --------
-    >>> items, _ = rank_items(np.array([[1.0, 3.0, 1.0]]), 3, seen=csr_matrix([[0, 1, 0]]))
-    >>> items
-    array([[ 0,  2, -1]])
-    """
-    if not 1 <= n <= scores.shape[1]:
-        raise ValueError(
-            f"n is {n}, expected 1 to {scores.shape[1]} (what the catalogue holds); "
-            "ask for a shorter list"
-        )
-    if np.isnan(scores).any():
-        raise ValueError(
-            f"{int(np.isnan(scores).sum())} scores are NaN, so no order is defined; "
-            "look for NaN in the training matrix or for a fit that diverged"
-        )
-    candidates = np.array(scores, dtype=np.float64)
-    if seen is not None:
-        candidates[seen.nonzero()] = PADDING
-    items = np.argsort(-np.round(candidates, 9), axis=1, kind="stable")[:, :n]
-    best = np.take_along_axis(candidates, items, axis=1)
-    return np.where(best > PADDING, items, -1), best
 
 
 class Baseline:
@@ -560,13 +506,13 @@ def recipes(
 
     Notes
     -----
-    "ALS, defaults" has implicit's default settings. Both ALS and IALS are fitted in float64 with
+    "default ALS" has implicit's default settings. Both ALS and IALS are fitted in float64 with
     exact solvers, so that their lists are the same on every processor.
 
     Examples
     --------
     >>> list(recipes({}, without=("BPR", "EASE")))
-    ['random', 'popular', 'popular lately', 'item KNN', 'ALS, defaults', 'ALS', 'IALS']
+    ['random', 'popular', 'popular lately', 'item KNN', 'default ALS', 'ALS', 'IALS']
     """
     exact: dict[str, Any] = {"dtype": np.float64, "num_threads": 1, "random_state": seed}
     makers: dict[str, Callable[..., Any]] = {
@@ -583,7 +529,7 @@ def recipes(
         "item KNN": _tuned(makers, tuned, "item KNN"),
         "BPR": _tuned(makers, tuned, "BPR"),
         "EASE": _tuned(makers, tuned, "EASE"),
-        "ALS, defaults": Recipe(lambda train: ExactALS(**exact)),
+        "default ALS": Recipe(lambda train: ExactALS(**exact)),
         "ALS": _tuned(makers, tuned, "ALS"),
         "IALS": _tuned(makers, tuned, "IALS"),
     }

@@ -13,6 +13,70 @@ from helpers.interactions import Interactions, check_user_items
 TIES = 20
 """How many candidates beyond the end of a list are looked at to break ties."""
 
+DECIMALS = 9
+"""Scores that agree to so many decimals are equal: the bits behind differ between processors."""
+
+CELLS = 4_000_000
+"""Scores that are held in memory at a time."""
+
+PADDING = float(np.finfo(np.float32).min)
+"""The score beside an item of -1, where a list is shorter than asked for. implicit has it, too."""
+
+
+def rank_items(
+    scores: np.ndarray, n: int, seen: csr_matrix | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ``n`` items of the highest score in each row.
+
+    Parameters
+    ----------
+    scores : float ndarray of shape (n_users, n_items)
+    n : int
+        From 1 to ``n_items``.
+    seen : csr_matrix of shape (n_users, n_items), optional
+        Items to leave out.
+
+    Returns
+    -------
+    items : int ndarray of shape (n_users, n)
+        Best first; -1 where fewer than ``n`` items are left.
+    scores : float64 ndarray of shape (n_users, n)
+
+    Raises
+    ------
+    ValueError
+        If a score is NaN, or ``n`` is out of range.
+
+    Notes
+    -----
+    Equal scores (items with the same users, say) are ordered by index: otherwise the last bit of
+    a sum, which differs between processors, would decide.
+
+    Examples
+    --------
+    >>> items, _ = rank_items(np.array([[1.0, 3.0, 1.0]]), 3, seen=csr_matrix([[0, 1, 0]]))
+    >>> items
+    array([[ 0,  2, -1]])
+    """
+    n_items = scores.shape[1]
+    _check_n(n, n_items)
+    _check_numbers("scores hold", scores)
+    values = np.array(scores, dtype=np.float64)
+    if seen is not None:
+        values[seen.nonzero()] = PADDING
+    reach = min(n + TIES, n_items)
+    items = np.argpartition(values, n_items - reach, axis=1)[:, n_items - reach :]
+    found = np.round(np.take_along_axis(values, items, axis=1), DECIMALS)
+    order = np.lexsort((items, -found), axis=1)[:, :n]
+    items = np.take_along_axis(items, order, axis=1)
+    last = np.take_along_axis(found, order[:, -1:], axis=1) - 10.0**-DECIMALS
+    for row in np.flatnonzero(
+        (values > last).sum(axis=1) > reach
+    ):  # ties beyond what was looked at
+        items[row] = np.argsort(-np.round(values[row], DECIMALS), kind="stable")[:n]
+    best = np.take_along_axis(values, items, axis=1)
+    return np.where(best > PADDING, items, -1), best
+
 
 def top_n(
     model: Any, user_items: csr_matrix, n: int = 10, *, users: np.ndarray | None = None
@@ -21,7 +85,7 @@ def top_n(
 
     Parameters
     ----------
-    model : fitted implicit model (or anything with its ``recommend``)
+    model : fitted model with factors, or with ``scores`` as those of :mod:`helpers.baselines`
     user_items : csr_matrix of shape (n_users, n_items)
         What the model was fitted on; these items are left out of the lists.
     n : int
@@ -37,21 +101,59 @@ def top_n(
     Raises
     ------
     ValueError
-        If the matrix does not belong to the model (transposed, say), or ``n`` is out of range.
+        If the model is not fitted, the matrix does not belong to it (transposed, say), ``n`` is
+        out of range, or a score is NaN.
 
     Notes
     -----
-    implicit fills up a short list with seen items at a score of about -3.4e38; they become -1.
-    Equal scores (items with the same users, say) are ordered by index: otherwise the last bit of
-    a sum, which differs between processors, would decide.
+    Ties are broken as in :func:`rank_items`. The scores are dense, and made in blocks of users.
     """
-    n_users, n_items = len(model.user_factors), len(model.item_factors)
+    n_users, n_items = _shape(model)
     check_user_items(user_items, n_users, n_items)
     _check_n(n, n_items)
     rows = np.arange(n_users) if users is None else np.asarray(users)
-    items, scores = model.recommend(rows, user_items[rows], N=min(n + TIES, n_items))
-    items, scores = _break_ties(items, scores, n)
-    return np.where(scores > np.finfo(np.float32).min / 2, items, -1)
+    lists = [np.empty((0, n), dtype=np.int64)]
+    step = max(1, CELLS // n_items)
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        lists.append(rank_items(scores(model, user_items, block), n, user_items[block])[0])
+    return np.concatenate(lists)
+
+
+def scores(model: Any, user_items: csr_matrix, users: np.ndarray | None = None) -> np.ndarray:
+    """The score of every item, seen or not: what AUC and percentile ranks are computed from.
+
+    Parameters
+    ----------
+    model : fitted model with factors, or with ``scores`` as those of :mod:`helpers.baselines`
+    user_items : csr_matrix of shape (n_users, n_items)
+        What the model was fitted on.
+    users : int ndarray, optional
+        Rows to score; all when not given.
+
+    Returns
+    -------
+    float64 ndarray of shape (len(users), n_items)
+        Dense, ``8 len(users) n_items`` bytes.
+
+    Raises
+    ------
+    ValueError
+        If the model is not fitted, the matrix does not belong to it, or a score is NaN.
+
+    Notes
+    -----
+    Scores of two models are not on one scale; only their order within a user can be compared.
+    """
+    n_users, n_items = _shape(model)
+    check_user_items(user_items, n_users, n_items)
+    rows = np.arange(n_users) if users is None else np.asarray(users)
+    if hasattr(model, "item_factors"):
+        found = np.asarray(model.user_factors[rows] @ model.item_factors.T, dtype=np.float64)
+    else:
+        found = np.asarray(model.scores(rows, user_items[rows]), dtype=np.float64)
+    _check_numbers(f"{type(model).__name__} gives", found)
+    return found
 
 
 def popular_items(user_items: csr_matrix, n: int) -> np.ndarray:
@@ -124,8 +226,7 @@ class Recommender:
     items: pd.DataFrame
 
     def __post_init__(self) -> None:
-        shape = (len(self.model.user_factors), len(self.model.item_factors))
-        check_user_items(self.interactions.user_items, *shape)
+        check_user_items(self.interactions.user_items, *_shape(self.model))
 
     @property
     def titles(self) -> pd.Series:
@@ -326,8 +427,26 @@ class Recommender:
 
 def _break_ties(items: np.ndarray, scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The first ``n`` of each row by score, rounded to what all processors agree on, then index."""
-    order = np.lexsort((items, -np.round(np.maximum(scores, -1e30), 9)), axis=-1)[..., :n]
+    order = np.lexsort((items, -np.round(np.maximum(scores, -1e30), DECIMALS)), axis=-1)[..., :n]
     return np.take_along_axis(items, order, axis=-1), np.take_along_axis(scores, order, axis=-1)
+
+
+def _shape(model: Any) -> tuple[int, int]:
+    """Numbers of users and items that a model was fitted on."""
+    shape: tuple[int, int] | None = getattr(model, "shape", None)
+    if getattr(model, "user_factors", None) is not None:
+        shape = (len(model.user_factors), len(model.item_factors))
+    if shape is None:
+        raise ValueError(f"{type(model).__name__} is not fitted; call fit(user_items) first")
+    return shape
+
+
+def _check_numbers(whose: str, found: np.ndarray) -> None:
+    if np.isnan(found).any():
+        raise ValueError(
+            f"{whose} {int(np.isnan(found).sum())} scores that are NaN, so no order is defined; "
+            "look for NaN in the training matrix or for a fit that diverged"
+        )
 
 
 def _check_n(n: int, most: int) -> None:

@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from implicit.cpu.als import AlternatingLeastSquares
 from logs_fixtures import frame
 from scipy.sparse import csr_matrix
@@ -164,3 +166,14 @@ def test_a_sweep_compares_with_the_base_model(recommender):
     assert table.loc[("seed", "0"), "loss"] == table.loc[("factors", "2"), "loss"]
     with pytest.raises(ValueError, match=r"unknown settings \['rank'\]"):
         sweeps.one_at_a_time(train, test, {"rank": [1]}, base)
+
+
+@given(seed=st.integers(0, 999), n=st.integers(1, 12), decimals=st.integers(0, 2))
+def test_many_ties_are_ordered_by_index_whatever_their_number(seed, n, decimals):
+    """Against a full sort; with 60 items and rounded scores, ties reach far beyond the list."""
+    random = np.random.default_rng(seed)
+    scores = random.normal(size=(5, 60)).round(decimals)
+    seen = csr_matrix(random.random((5, 60)) < 0.3)
+    items, _ = recommend.rank_items(scores, n, seen)
+    masked = np.where(seen.toarray(), -np.inf, scores)
+    assert (items == np.argsort(-masked, axis=1, kind="stable")[:, :n]).all()
