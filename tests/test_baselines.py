@@ -47,16 +47,16 @@ def models(train):
 
 def test_rank_items_orders_by_score_then_index_and_pads():
     scores = np.array([[0.1 + 0.2, 0.3, 0.9], [0.0, 0.0, 0.0]])  # 0.1 + 0.2 is not quite 0.3
-    items, best = baselines.rank_items(scores, 3, seen=csr_matrix([[0, 0, 1], [0, 0, 0]]))
+    items, best = recommend.rank_items(scores, 3, seen=csr_matrix([[0, 0, 1], [0, 0, 0]]))
     assert items.tolist() == [[0, 1, -1], [0, 1, 2]]
     assert best[0, 2] == recommend.PADDING
 
 
 def test_rank_items_refuses_nan_and_lists_longer_than_the_catalogue():
     with pytest.raises(ValueError, match="1 scores that are NaN, so no order is defined"):
-        baselines.rank_items(np.array([[np.nan, 1.0]]), 1)
+        recommend.rank_items(np.array([[np.nan, 1.0]]), 1)
     with pytest.raises(ValueError, match="n is 3, expected 1 to 2"):
-        baselines.rank_items(np.zeros((1, 2)), 3)
+        recommend.rank_items(np.zeros((1, 2)), 3)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -76,7 +76,7 @@ def test_the_lists_are_ordered_by_the_scores(models, train, name):
     scores = recommend.scores(models[name], train.user_items, users)
     assert scores.shape == (2, 30)
     assert scores.dtype == np.float64
-    expected, _ = baselines.rank_items(scores, 8, train.user_items[users])
+    expected, _ = recommend.rank_items(scores, 8, train.user_items[users])
     np.testing.assert_array_equal(lists, expected)
 
 
@@ -230,7 +230,7 @@ def test_item_knn_is_the_cosine_of_columns():
     np.testing.assert_allclose(model.similarity.toarray(), cosine, atol=1e-12)
     scores = recommend.scores(model, X)
     np.testing.assert_allclose(scores, dense @ cosine, atol=1e-12)
-    lists, expected = recommend.top_n(model, X, 5), baselines.rank_items(scores, 5, X)[0]
+    lists, expected = recommend.top_n(model, X, 5), recommend.rank_items(scores, 5, X)[0]
     np.testing.assert_array_equal(lists, expected)
 
 

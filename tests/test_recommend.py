@@ -177,3 +177,28 @@ def test_many_ties_are_ordered_by_index_whatever_their_number(seed, n, decimals)
     items, _ = recommend.rank_items(scores, n, seen)
     masked = np.where(seen.toarray(), -np.inf, scores)
     assert (items == np.argsort(-masked, axis=1, kind="stable")[:, :n]).all()
+
+
+def test_scores_are_the_products_of_the_factors(recommender):
+    model, user_items = recommender.model, recommender.interactions.user_items
+    expected = model.user_factors @ model.item_factors.T
+    np.testing.assert_allclose(recommend.scores(model, user_items), expected)
+    some = recommend.scores(model, user_items, np.array([2, 0]))
+    np.testing.assert_allclose(some, expected[[2, 0]])
+    with pytest.raises(ValueError, match=r"did you mean user_items\.T\.tocsr\(\)\?"):
+        recommend.scores(model, user_items.T.tocsr())
+
+
+def test_scores_that_are_nan_are_refused():
+    user_items = csr_matrix(np.eye(4))
+    model, _ = sweeps.fit(user_items, factors=2, regularization=0.1, alpha=1, iterations=1, seed=0)
+    model.item_factors[1, 0] = np.nan
+    for call in (recommend.top_n, recommend.scores):
+        with pytest.raises(ValueError, match="scores that are NaN, so no order is defined"):
+            call(model, user_items, 2) if call is recommend.top_n else call(model, user_items)
+
+
+def test_a_model_that_is_not_fitted_says_so():
+    model = AlternatingLeastSquares()
+    with pytest.raises(ValueError, match="AlternatingLeastSquares is not fitted; call fit"):
+        recommend.top_n(model, csr_matrix(np.eye(3)), 2)
