@@ -40,7 +40,8 @@ def test_the_reports_are_written_beside_those_of_the_default_run(outcome):
     assert reports == copy / "reports" / "my-shop"
     names = sorted(path.name for path in reports.glob("*.html"))
     assert names == [
-        "01_data_loading.html", "02_interaction_matrix.html", "03_als_training.html", "index.html",
+        "01_data_loading.html", "02_interaction_matrix.html", "03_als_training.html",
+        "04_tuning.html", "05_evaluation.html", "index.html",
     ]  # fmt: skip
     assert "My Shop" in (reports / "01_data_loading.html").read_text(encoding="utf-8") or (
         "my-shop" in (reports / "01_data_loading.html").read_text(encoding="utf-8")

@@ -70,7 +70,7 @@ def two_metrics(
     for name, (roem, ndcg) in others.items():
         ax.plot(roem, ndcg, "X", color="black", markersize=9)
         ax.annotate(name, (roem, ndcg), (0, 7), textcoords="offset points", ha="center")
-    ax.margins(x=0.12, y=0.1)
+    ax.margins(x=0.22, y=0.14)
     ax.set(xlabel="expected percentile rank (left is better)", ylabel=f"{metric} (up is better)")
     ax.set_title(title)
     ax.legend()
