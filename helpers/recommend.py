@@ -63,7 +63,7 @@ def rank_items(
     _check_numbers("scores hold", scores)
     values = np.array(scores, dtype=np.float64)
     if seen is not None:
-        values[seen.nonzero()] = PADDING
+        values[np.repeat(np.arange(len(values)), np.diff(seen.indptr)), seen.indices] = PADDING
     reach = min(n + TIES, n_items)
     items = np.argpartition(values, n_items - reach, axis=1)[:, n_items - reach :]
     found = np.round(np.take_along_axis(values, items, axis=1), DECIMALS)

@@ -30,7 +30,7 @@ def outcome(root, tmp_path_factory):
     )
     path = copy / "My Shop.csv"
     log.to_csv(path, index=False)
-    settings = {"factors": "8", "iterations": "5"}
+    settings = {"factors": "8", "iterations": "5", "budget": "3", "grid_users": "60"}
     reports = portfolio.run(str(path), COLUMNS, settings, root=copy)
     return copy, reports, log
 

@@ -13,9 +13,9 @@ from numpy.testing import assert_array_equal
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from scipy.sparse import csr_matrix
 
-from helpers import metrics, recommend, splits, tuning, weighting
+from helpers import metrics, splits, tuning, weighting
 from helpers.interactions import Interactions
-from helpers.tuning import studies, tasks
+from helpers.tuning import studies
 
 SPACE = {
     "regularization": FloatDistribution(0.01, 100.0, log=True),
@@ -116,18 +116,6 @@ def test_a_grid_needs_folds():
 
 
 # What a search sees
-
-
-def test_fast_lists_are_those_of_recommend(task):
-    for name in ("ALS", "IALS", "EASE", "item KNN"):
-        model = tuning.recipe(name, {}).fit(task.split.train)
-        expected = recommend.top_n(model, task.split.train.user_items, 5, users=task.users)
-        assert_array_equal(task.top_n(model), expected)
-
-
-def test_short_lists_are_padded():
-    scores, seen = np.array([[3.0, 2.0, 1.0]]), csr_matrix([[1.0, 0.0, 1.0]])
-    assert tasks.first(scores, seen, 3).tolist() == [[1, -1, -1]]
 
 
 def test_few_users_keep_all_of_their_pairs(interactions):

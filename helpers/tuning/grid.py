@@ -14,7 +14,6 @@ from helpers.tuning.tasks import (
     MODELS,
     Grid,
     Task,
-    first,
     in_parallel,
     iterates,
     recipe,
@@ -99,7 +98,8 @@ def judge(model: Any, split: Split, *, k: int = 10) -> dict[str, float]:
     scores = recommend.scores(model, split.train.user_items, task.users)
     held_out, seen = split.test.user_items[task.users], split.train.user_items[task.users]
     roem = metrics.roem(scores, held_out, seen=seen)
-    return {"ROEM": float(roem), f"nDCG@{k}": float(task.ndcg(first(scores, seen, k)).mean())}
+    lists, _ = recommend.rank_items(scores, k, seen)
+    return {"ROEM": float(roem), f"nDCG@{k}": float(task.ndcg(lists).mean())}
 
 
 def try_all(

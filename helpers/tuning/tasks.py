@@ -31,9 +31,6 @@ MODELS: dict[str, tuple[str, ...]] = {
 }
 """What can be set of each model; :func:`helpers.baselines.recipes` makes them."""
 
-BLOCK = 1_000
-"""Users scored at a time, which bounds the memory."""
-
 DIGITS = 9
 """Decimals of an objective: what all processors agree on, so that they decide alike."""
 
@@ -71,7 +68,7 @@ class Task:
         return digest.hexdigest()
 
     def top_n(self, model: Any) -> np.ndarray:
-        """The first ``k`` unseen items of each of :attr:`users`, as :func:`recommend.top_n`.
+        """The first ``k`` unseen items of each of :attr:`users`; see :func:`recommend.top_n`.
 
         Parameters
         ----------
@@ -80,18 +77,8 @@ class Task:
         Returns
         -------
         int ndarray of shape (len(users), k), padded with -1
-
-        Notes
-        -----
-        implicit takes one user at a time and holds Python's lock meanwhile. Blocks of users are
-        several times faster, and two fits at a time do not wait for each other.
         """
-        user_items, lists = self.split.train.user_items, []
-        for start in range(0, len(self.users), BLOCK):
-            users = self.users[start : start + BLOCK]
-            scores = recommend.scores(model, user_items, users)
-            lists.append(first(scores, user_items[users], self.k))
-        return np.concatenate(lists)
+        return recommend.top_n(model, self.split.train.user_items, self.k, users=self.users)
 
     def ndcg(self, top_n: np.ndarray) -> np.ndarray:
         """nDCG at ``k`` of each of :attr:`users`.
@@ -224,19 +211,6 @@ def iterates(
 
     model.fit(user_items, show_progress=False, callback=look)
     return found
-
-
-def first(scores: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
-    """The ``k`` best columns of each row, without the seen ones; ties as in :mod:`recommend`."""
-    rows = np.repeat(np.arange(len(scores)), np.diff(seen.indptr))
-    scores = np.array(scores)  # a copy: scores may be a view of one row for all
-    scores[rows, seen.indices] = -np.inf
-    n = min(k + recommend.TIES, scores.shape[1])
-    items = np.argpartition(scores, -n, axis=1)[:, -n:]
-    values = np.round(np.take_along_axis(scores, items, axis=1), DIGITS)
-    order = np.lexsort((items, -values), axis=1)[:, :k]
-    chosen = np.take_along_axis(items, order, axis=1)
-    return np.where(np.take_along_axis(values, order, axis=1) > -np.inf, chosen, -1)
 
 
 def runs_of(grid: Grid | Sequence[Grid]) -> list[dict[str, Any]]:
