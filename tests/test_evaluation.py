@@ -241,15 +241,15 @@ def test_the_four_users_differ(draws):
     judged = np.flatnonzero((sizes > 0) & (np.diff(test.user_items.indptr) > 0))
     assert len(set(chosen.values())) == 4
     assert sizes[chosen["most active"]] == sizes[judged].max()
-    assert sizes[chosen["nearly new"]] == sizes[judged].min()
-    assert abs(sizes[chosen["average"]] - np.median(sizes[judged])) <= 1
+    assert sizes[chosen["shortest history"]] == sizes[judged].min()
+    assert abs(sizes[chosen["median"]] - np.median(sizes[judged])) <= 1
     assert sizes[chosen["unusual taste"]] >= np.median(sizes[judged]) - 1
 
 
 def test_a_portrait_says_what_the_list_says(compared, draws):
     split, model, matrix = draws[0], compared.models["IALS"], compared.matrices["IALS"]
     titles = pd.Series([f"*{item}*" for item in split.train.item_ids])
-    user = evaluation.example_users(split.train, split.test)["average"]
+    user = evaluation.example_users(split.train, split.test)["median"]
     person = evaluation.portrait(model, matrix, split, titles, user, k=5)
     chosen = recommend.top_n(model, matrix, 5, users=np.array([user]))[0]
     held_out = split.test.user_items[user].indices
@@ -269,7 +269,7 @@ def test_a_portrait_says_what_the_list_says(compared, draws):
     assert person.best_rank == min(ranks.values())
     assert person.n_candidates == len(unseen)
     story = person.story(5)
-    assert f"{person.n_hits} of 5 places are held-out items" in story
+    assert f"{person.n_hits} of 5 places are hits" in story
     assert r"*\*i" in story  # titles are escaped
 
 

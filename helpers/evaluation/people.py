@@ -27,7 +27,7 @@ def example_users(train: Interactions, test: Interactions) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        "most active" has most pairs in train, "average" is the median, "nearly new" has fewest,
+        "most active" has most pairs in train, "median" a middle number, "shortest history" least,
         and "unusual taste" has, among those with at least the median, the history with the highest
         self-information (:func:`helpers.metrics.novelty`): the least popular items. Fewer where
         there are fewer users.
@@ -40,8 +40,8 @@ def example_users(train: Interactions, test: Interactions) -> dict[str, int]:
     upper = by_size[len(by_size) // 2 :]
     wanted = {
         "most active": by_size[::-1],
-        "average": by_size[len(by_size) // 2 :],
-        "nearly new": by_size,
+        "median": by_size[len(by_size) // 2 :],
+        "shortest history": by_size,
         "unusual taste": upper[np.argsort(-mean_bits[upper].round(9), kind="stable")],
     }
     chosen: dict[str, int] = {}
@@ -106,14 +106,15 @@ class Portrait:
         -------
         str
         """
-        where = f"the best of them in place {self.best_rank:,}"
-        right = f"{self.n_hits} of {k} places are held-out items, {where}"
+        best = f"the best-ranked held-out item is in place {self.best_rank:,}"
+        right = f"{self.n_hits} of {k} places are hits; {best}"
+        known_to = f"{self.missed_users} user{'s' * (self.missed_users != 1)}"
         shown = float(self.table["users"].median())
         return (
             f"Right: {right}. Wrong: {self.n_held_out - self.n_hits} of {self.n_held_out} are "
-            f"missing; *{escape(self.missed)}* ({self.missed_users} users) is ranked lowest, at "
-            f"{self.missed_rank:,} of {self.n_candidates:,}. {self.n_popular} places are those of "
-            f"the popular list; the median item has {shown:.0f} users here, "
+            f"missing; *{escape(self.missed)}* ({known_to}) is ranked lowest, at "
+            f"{self.missed_rank:,} of {self.n_candidates:,}. On the popular list, too: "
+            f"{self.n_popular} of {k}. The median item has {shown:.0f} users here, "
             f"{self.typical_users:.0f} in the history."
         )
 

@@ -1,16 +1,20 @@
 """Figures of notebook 5: models side by side, for whom they work, and what they cost."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator
+from matplotlib.transforms import Bbox
 
 from helpers.plots.base import BASELINE, PALETTE
 
 MARKERS = "osD^vPX"
+COLOURS = {"IALS": PALETTE[1], "ALS": PALETTE[0], "EASE": PALETTE[2], "popular": BASELINE}
+"""The same model has the same colour in all figures."""
 
 
 def forest(
@@ -89,16 +93,19 @@ def trade_off(table: pd.DataFrame, x: str, y: str, labels: tuple[str, str], titl
     ax.margins(x=0.12, y=0.12)
     ax.set_title(title)
     figure.canvas.draw()
-    placed: list[Any] = []
-    places = [(8, 0), (-8, 0), (0, 9), (0, -9), (8, 9), (8, -9), (-8, 9), (-8, -9), (0, 20)]
+    at = ax.transData.transform(table[[x, y]].to_numpy())
+    placed = [Bbox.from_bounds(px - 7, py - 7, 14, 14) for px, py in at]  # the points themselves
+    places = [(9, 0), (-9, 0), (0, 12), (0, -12), (12, 14), (12, -14), (-12, 14), (-12, -14)]
+    places += [(24, 28), (24, -28), (-24, 28), (-24, -28)]
     for model in table.index[np.argsort(-table[y].to_numpy(), kind="stable")]:
         for dx, dy in places:  # the first place beside the point that is free
             name = ax.annotate(
                 model, (table.loc[model, x], table.loc[model, y]), (dx, dy),
                 textcoords="offset points", fontsize=9, parse_math=False, va="center",
                 ha="left" if dx > 0 else "right" if dx < 0 else "center",
+                arrowprops={"arrowstyle": "-", "color": BASELINE, "lw": 0.6},
             )  # fmt: skip
-            box = name.get_window_extent()
+            box = Text.get_window_extent(name)  # of the words, without the line to the point
             if (dx, dy) == places[-1] or not any(box.overlaps(other) for other in placed):
                 placed.append(box)
                 break
@@ -129,7 +136,7 @@ def slices(panels: Mapping[str, tuple[pd.DataFrame, str]], title: str) -> Axes:
             part = table.loc[model].reindex(groups)
             at = np.arange(len(groups)) + (m - (len(models) - 1) / 2) * 0.06
             spread = [part["mean"] - part["low"], part["high"] - part["mean"]]
-            color = BASELINE if model == "popular" else PALETTE[m]
+            color = COLOURS.get(model, PALETTE[m + 3])
             ax.errorbar(
                 at, part["mean"], spread, fmt=f"{MARKERS[m]}-", color=color, capsize=3, label=model
             )
@@ -164,7 +171,7 @@ def cold_start(
     figure, axes = plt.subplots(1, len(panels), figsize=(9.0, 3.8), sharey=True, squeeze=False)
     for ax, (name, tables) in zip(axes[0], panels.items(), strict=True):
         for number, (model, table) in enumerate(tables.items()):
-            color = PALETTE[number]
+            color = COLOURS.get(model, PALETTE[number + 3])
             ax.plot(table.index, table[model], f"{MARKERS[number]}-", color=color, label=model)
             ax.fill_between(table.index, table["low"], table["high"], color=color, alpha=0.18)
         ax.plot(table.index, table[baseline], color=BASELINE, linestyle="--", label=baseline)
@@ -271,8 +278,9 @@ def scaling(timings: pd.DataFrame, exponents: Mapping[str, float], title: str) -
         ax.set(xscale="log", yscale="log", xlabel=f"{x} ({other}: {fixed[x]:,.0f})")
         ax.set_xticks(part[x], [f"{value:,.0f}" for value in part[x]])
         ax.minorticks_off()
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.legend(fontsize="small")
-    axes[0].set_ylabel("seconds")
+    axes[0].set_ylabel("seconds (fit: one epoch)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return axes[0]  # type: ignore[no-any-return]

@@ -69,7 +69,7 @@ def two_metrics(
         )
     for name, (roem, ndcg) in others.items():
         ax.plot(roem, ndcg, "X", color="black", markersize=9)
-        ax.annotate(name, (roem, ndcg), (0, 7), textcoords="offset points", ha="center")
+        ax.annotate(name, (roem, ndcg), (8, 0), textcoords="offset points", va="center")
     ax.margins(x=0.22, y=0.14)
     ax.set(xlabel="expected percentile rank (left is better)", ylabel=f"{metric} (up is better)")
     ax.set_title(title)
@@ -136,21 +136,24 @@ def heat_map(table: pd.DataFrame, title: str) -> Axes:
         ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
     ax.set_xticks(range(table.shape[1]), [f"{value:.2g}" for value in table.columns])
     ax.set_yticks(range(table.shape[0]), [f"{value:.2g}" for value in table.index])
-    ax.set(xlabel=str(table.columns.name), ylabel=str(table.index.name))
+    across, down = (str(axis.name).replace("_", " ") for axis in (table.columns, table.index))
+    ax.set(xlabel=across, ylabel=down)
     ax.grid(False)
     ax.set_title(title)
     figure.colorbar(image, ax=ax, label="validation nDCG")
     return ax
 
 
-def setting_curves(curves: Mapping[str, pd.DataFrame], title: str) -> Axes:
+def setting_curves(curves: Mapping[str, pd.DataFrame], title: str, *, baseline: float) -> Axes:
     """Accuracy, stability and diversity against each setting.
 
     Parameters
     ----------
     curves : mapping of str to DataFrame
-        Rows of :func:`helpers.tuning.compare` in which only the setting of this name differs.
+        From :func:`helpers.tuning.curves`.
     title : str
+    baseline : float
+        nDCG of the popular list.
 
     Returns
     -------
@@ -158,9 +161,9 @@ def setting_curves(curves: Mapping[str, pd.DataFrame], title: str) -> Axes:
         The first panel.
     """
     figure, panels = plt.subplots(
-        4, len(curves), figsize=(9.6, 8.0), sharey="row", sharex="col", squeeze=False
+        5, len(curves), figsize=(9.6, 9.6), sharey="row", sharex="col", squeeze=False
     )
-    rows = {"nDCG": "nDCG", "overlap": "two seeds share", "coverage": "coverage"}
+    rows = {"nDCG": "nDCG", "overlap": "two seeds share", "coverage": "coverage", "gini": "Gini"}
     rows["novelty"] = "novelty (bits)"
     for column, (name, table) in enumerate(curves.items()):
         positions = np.arange(len(table))
@@ -171,6 +174,7 @@ def setting_curves(curves: Mapping[str, pd.DataFrame], title: str) -> Axes:
         panels[0, column].errorbar(
             positions, table["nDCG"], spread, fmt="none", color=PALETTE[0], capsize=3
         )
+        panels[0, column].axhline(baseline, color=BASELINE, linestyle="--")
         panels[-1, column].set_xticks(positions, [f"{value:.2g}" for value in table[name]])
         panels[-1, column].tick_params(axis="x", labelsize=9, rotation=45)
         panels[-1, column].set(xlabel=name.replace("_", "\n"))
