@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from helpers import weighting
 from helpers.als import IALS, ExactALS
 from helpers.interactions import Interactions, check_user_items
-from helpers.recommend import rank_items
+from helpers.recommend import CELLS, rank_items
 
 WEIGHTINGS: dict[str, Callable[[csr_matrix], csr_matrix]] = {
     "binary": weighting.binary,
@@ -28,7 +28,7 @@ WEIGHTINGS: dict[str, Callable[[csr_matrix], csr_matrix]] = {
 """What a model sees of a strength ``r``: ``1`` or ``r`` itself."""
 
 BLOCK = 1_000
-"""Rows of a dense array that are worked on at a time; it bounds the memory."""
+"""Rows of the item matrix that EASE makes at a time; it bounds the memory."""
 
 
 class Baseline:
@@ -107,8 +107,9 @@ class Baseline:
         """
         rows = np.atleast_1d(userid)
         blocks = []
-        for start in range(0, max(len(rows), 1), BLOCK):
-            block = slice(start, start + BLOCK)
+        step = max(1, CELLS // user_items.shape[1])
+        for start in range(0, max(len(rows), 1), step):
+            block = slice(start, start + step)
             # Checked whole: a block of a matrix with too many rows would look right.
             part = user_items[block] if user_items.shape[0] == len(rows) else user_items
             scores = self.scores(rows[block], part)

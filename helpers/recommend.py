@@ -14,7 +14,8 @@ TIES = 20
 """How many candidates beyond the end of a list are looked at to break ties."""
 
 DECIMALS = 9
-"""Scores that agree to so many decimals are equal: the bits behind differ between processors."""
+"""Scores of a row that agree to so many decimals of the largest one are equal: the bits behind
+differ between processors."""
 
 CELLS = 4_000_000
 """Scores that are held in memory at a time."""
@@ -64,16 +65,19 @@ def rank_items(
     values = np.array(scores, dtype=np.float64)
     if seen is not None:
         values[np.repeat(np.arange(len(values)), np.diff(seen.indptr)), seen.indices] = PADDING
+    # Nine decimals of the largest score, so that a model's scale does not decide what is equal.
+    scale = np.abs(scores).max(axis=1, keepdims=True, initial=0, where=scores > PADDING)
+    scale[scale == 0] = 1
     reach = min(n + TIES, n_items)
     items = np.argpartition(values, n_items - reach, axis=1)[:, n_items - reach :]
-    found = np.round(np.take_along_axis(values, items, axis=1), DECIMALS)
+    found = np.round(np.take_along_axis(values, items, axis=1) / scale, DECIMALS)
     order = np.lexsort((items, -found), axis=1)[:, :n]
     items = np.take_along_axis(items, order, axis=1)
-    last = np.take_along_axis(found, order[:, -1:], axis=1) - 10.0**-DECIMALS
+    last = scale * (np.take_along_axis(found, order[:, -1:], axis=1) - 10.0**-DECIMALS)
     for row in np.flatnonzero(
         (values > last).sum(axis=1) > reach
     ):  # ties beyond what was looked at
-        items[row] = np.argsort(-np.round(values[row], DECIMALS), kind="stable")[:n]
+        items[row] = np.argsort(-np.round(values[row] / scale[row], DECIMALS), kind="stable")[:n]
     best = np.take_along_axis(values, items, axis=1)
     return np.where(best > PADDING, items, -1), best
 
@@ -116,7 +120,8 @@ def top_n(
     step = max(1, CELLS // n_items)
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
-        lists.append(rank_items(scores(model, user_items, block), n, user_items[block])[0])
+        found = _scores(model, user_items[block], block)
+        lists.append(rank_items(found, n, user_items[block])[0])
     return np.concatenate(lists)
 
 
@@ -148,12 +153,7 @@ def scores(model: Any, user_items: csr_matrix, users: np.ndarray | None = None) 
     n_users, n_items = _shape(model)
     check_user_items(user_items, n_users, n_items)
     rows = np.arange(n_users) if users is None else np.asarray(users)
-    if hasattr(model, "item_factors"):
-        found = np.asarray(model.user_factors[rows] @ model.item_factors.T, dtype=np.float64)
-    else:
-        found = np.asarray(model.scores(rows, user_items[rows]), dtype=np.float64)
-    _check_numbers(f"{type(model).__name__} gives", found)
-    return found
+    return _scores(model, user_items[rows], rows)
 
 
 def popular_items(user_items: csr_matrix, n: int) -> np.ndarray:
@@ -195,8 +195,9 @@ def popular_top_n(user_items: csr_matrix, n: int = 10) -> np.ndarray:
     _check_n(n, user_items.shape[1])
     ranked = popular_items(user_items, user_items.shape[1])
     lists = []
-    for start in range(0, user_items.shape[0], 1_000):  # blocks bound the memory of the mask
-        seen = user_items[start : start + 1_000].astype(bool).toarray()[:, ranked]
+    step = max(1, CELLS // user_items.shape[1])
+    for start in range(0, user_items.shape[0], step):  # blocks bound the memory of the mask
+        seen = user_items[start : start + step].astype(bool).toarray()[:, ranked]
         # False sorts before True: the first n positions are the most popular unseen items.
         first = np.argsort(seen, axis=1, kind="stable")[:, :n]
         lists.append(np.where(np.take_along_axis(seen, first, axis=1), -1, ranked[first]))
@@ -429,6 +430,15 @@ def _break_ties(items: np.ndarray, scores: np.ndarray, n: int) -> tuple[np.ndarr
     """The first ``n`` of each row by score, rounded to what all processors agree on, then index."""
     order = np.lexsort((items, -np.round(np.maximum(scores, -1e30), DECIMALS)), axis=-1)[..., :n]
     return np.take_along_axis(items, order, axis=-1), np.take_along_axis(scores, order, axis=-1)
+
+
+def _scores(model: Any, histories: csr_matrix, rows: np.ndarray) -> np.ndarray:
+    if hasattr(model, "item_factors"):
+        found = np.asarray(model.user_factors[rows] @ model.item_factors.T, dtype=np.float64)
+    else:
+        found = np.asarray(model.scores(rows, histories), dtype=np.float64)
+    _check_numbers(f"{type(model).__name__} gives", found)
+    return found
 
 
 def _shape(model: Any) -> tuple[int, int]:

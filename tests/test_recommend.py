@@ -202,3 +202,9 @@ def test_a_model_that_is_not_fitted_says_so():
     model = AlternatingLeastSquares()
     with pytest.raises(ValueError, match="AlternatingLeastSquares is not fitted; call fit"):
         recommend.top_n(model, csr_matrix(np.eye(3)), 2)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e9])
+def test_the_scale_of_the_scores_decides_nothing(scale):
+    scores = scale * np.array([[2.0, 0.0, *[1.0] * 60, 3.0]])
+    assert recommend.rank_items(scores, 5)[0].tolist() == [[62, 0, 2, 3, 4]]

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from helpers.als import kernels
+from helpers.als.reference import observed_scores
 
 Callback = Callable[[int, float, float | None], object]
 
@@ -144,8 +145,7 @@ def ials_loss(
     {'observed': 1.0, 'all': 2.125, 'penalty': 0.4375, 'total': 3.5625}
     """
     n_users, n_items = user_items.shape
-    rows = np.repeat(np.arange(n_users), np.diff(user_items.indptr))
-    scores = np.einsum("nf,nf->n", X[rows], Y[user_items.indices])
+    scores = observed_scores(user_items, X, Y)
     observed = float(user_items.data @ (1 - scores) ** 2)
     everything = float(unobserved_weight * np.sum((X.T @ X) * (Y.T @ Y)))
     of_items = np.bincount(user_items.indices, minlength=n_items)
@@ -328,7 +328,8 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
                     loss = self.loss(C)["total"] / (C.shape[0] * C.shape[1])
                     progress.set_postfix(loss=loss)
                 progress.update(1)
-                if callback and callback(iteration, time.perf_counter() - start, loss) is True:
+                stop = callback and callback(iteration, time.perf_counter() - start, loss)
+                if isinstance(stop, bool | np.bool_) and stop:
                     break
         self._check_fit_errors()
 
@@ -419,7 +420,9 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
             "init_scale", "num_threads", "user_factors", "item_factors",
         ]  # fmt: skip
         arrays = {name: getattr(self, name) for name in names}
-        if isinstance(self.random_state, int):  # a generator cannot be written without pickle
+        if isinstance(
+            self.random_state, int | np.integer
+        ):  # a generator cannot be written without pickle
             arrays["random_state"] = self.random_state
         stored = {name: value for name, value in arrays.items() if value is not None}
         np.savez(fileobj_or_path, dtype=self.dtype.name, **stored)
@@ -469,7 +472,9 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
                 f"{name} has {C.shape[0]} rows, expected one for each of the {n_rows} ids"
             )
         factors = np.zeros((n_rows, self.factors), dtype=self.dtype)
-        self._side(C).solve(factors, getattr(self, others))
+        squares = self.YtY if others == "item_factors" else self.XtX  # implicit keeps them
+        gram = np.asarray(self.unobserved_weight * squares, dtype=self.dtype)
+        self._side(C).solve(factors, getattr(self, others), gram)
         return factors[0] if np.isscalar(ids) else factors
 
     def _check_columns(self, C: csr_matrix, name: str, others: str) -> None:
@@ -514,7 +519,7 @@ class _Side:
     def improve(self, X: np.ndarray, Y: np.ndarray) -> None:
         """One half-step from ``X``, in place, with the model's solver."""
         if not self.model.cg_steps:
-            self.solve(X, Y)
+            self.solve(X, Y, self._gram(Y))
             return
         gram = self._gram(Y)
         C, steps = self.C, self.model.cg_steps
@@ -526,11 +531,10 @@ class _Side:
 
         kernels.for_each(step, self.blocks, self.model.num_threads)
 
-    def solve(self, X: np.ndarray, Y: np.ndarray) -> None:
+    def solve(self, X: np.ndarray, Y: np.ndarray, gram: np.ndarray) -> None:
         """The exact half-step, written into ``X``."""
-        w = self.C.data
-        threads = self.model.num_threads
-        _solve_exactly(self.C, w, w, self.penalties, self._gram(Y), Y, X, threads, self.blocks)
+        w, threads = self.C.data, self.model.num_threads
+        _solve_exactly(self.C, w, w, self.penalties, gram, Y, X, threads, self.blocks)
 
     def _gram(self, Y: np.ndarray) -> np.ndarray:
         return np.asarray(self.model.unobserved_weight * (Y.T @ Y), dtype=Y.dtype)
@@ -573,7 +577,8 @@ def _checked(
     if not matrix.has_canonical_format:
         matrix = matrix.copy()
         matrix.sum_duplicates()
-    bad = ~((matrix.data > 0) & np.isfinite(matrix.data))
+    converted: csr_matrix = matrix.astype(dtype)
+    bad = ~((converted.data > 0) & np.isfinite(converted.data))
     if bad.any():
         raise ValueError(
             f"{name} stores {int(bad.sum())} weights that are not positive and finite (first: "
@@ -582,5 +587,4 @@ def _checked(
         )
     if not matrix.nnz and not allow_empty:
         raise ValueError(f"{name} has shape {matrix.shape} and no stored cell: nothing to learn")
-    converted: csr_matrix = matrix.astype(dtype)
     return converted

@@ -12,6 +12,35 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
+CHUNK = 1_000_000
+"""Cells that are scored at a time, which bounds the memory."""
+
+
+def observed_scores(user_items: csr_matrix, X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """The score of each stored cell.
+
+    Parameters
+    ----------
+    user_items : csr_matrix of shape (n_users, n_items)
+    X : ndarray of shape (n_users, factors)
+    Y : ndarray of shape (n_items, factors)
+
+    Returns
+    -------
+    float64 ndarray of shape (nnz,), in the order of ``user_items.data``
+
+    Examples
+    --------
+    >>> observed_scores(csr_matrix([[0, 1.0]]), np.array([[2.0]]), np.array([[1.0], [3.0]]))
+    array([6.])
+    """
+    rows = np.repeat(np.arange(user_items.shape[0]), np.diff(user_items.indptr))
+    scores = np.empty(user_items.nnz)
+    for start in range(0, user_items.nnz, CHUNK):
+        part = slice(start, start + CHUNK)
+        scores[part] = np.einsum("nf,nf->n", X[rows[part]], Y[user_items.indices[part]])
+    return scores
+
 
 def loss_parts(
     user_items: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: float, alpha: float = 1.0
@@ -46,8 +75,7 @@ def loss_parts(
     >>> loss_parts(csr_matrix([[4.0, 0.0]]), X, Y, regularization=0.1)
     {'observed': 1.0, 'unobserved': 4.0, 'penalty': 0.525, 'total': 5.525}
     """
-    rows = np.repeat(np.arange(user_items.shape[0]), np.diff(user_items.indptr))
-    scores = np.einsum("nf,nf->n", X[rows], Y[user_items.indices])
+    scores = observed_scores(user_items, X, Y)
     observed = float((alpha * user_items.data) @ (1 - scores) ** 2)
     unobserved = float(np.sum((X.T @ X) * (Y.T @ Y)) - scores @ scores)
     penalty = float(regularization * ((X**2).sum() + (Y**2).sum()))
@@ -148,7 +176,14 @@ def fit_with_history(model: AlternatingLeastSquares, user_items: csr_matrix) -> 
     ------
     ValueError
         If the model was fitted before (implicit would go on from the old factors).
+    TypeError
+        If it has another loss (IALS).
     """
+    if hasattr(model, "unobserved_weight"):
+        raise TypeError(
+            f"model is a {type(model).__name__}, whose loss has other parts; "
+            "call its method loss from a callback of fit"
+        )
     if model.user_factors is not None:
         raise ValueError("model is fitted already and would go on from there; make a new one")
     history: list[dict[str, float]] = []

@@ -8,7 +8,7 @@ import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 
 from helpers import files
-from helpers.als.ials import IALS
+from helpers.als.ials import IALS, ExactALS
 
 
 def save_model(path: str | Path, model: Any, manifest: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def save_model(path: str | Path, model: Any, manifest: dict[str, Any]) -> None:
     buffer.seek(0)
     with np.load(buffer, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    files.write_arrays(Path(path), arrays, manifest)
+    files.write_arrays(Path(path), arrays, manifest | {"model": type(model).__name__})
 
 
 def load_model(path: str | Path) -> AlternatingLeastSquares:
@@ -46,7 +46,7 @@ def load_model(path: str | Path) -> AlternatingLeastSquares:
 
     Returns
     -------
-    AlternatingLeastSquares or IALS, whichever was saved; ready to recommend
+    AlternatingLeastSquares, ExactALS or IALS, whichever was saved; ready to recommend
 
     Raises
     ------
@@ -55,10 +55,11 @@ def load_model(path: str | Path) -> AlternatingLeastSquares:
     ValueError
         If it is damaged or holds no model.
     """
-    arrays, _ = files.read_arrays(Path(path))
+    arrays, manifest = files.read_arrays(Path(path))
     if not {"user_factors", "item_factors"} <= set(arrays):
         raise ValueError(f"{path} holds no model: it lacks user_factors or item_factors")
-    cls = IALS if "unobserved_weight" in arrays else AlternatingLeastSquares
+    ours = {"IALS": IALS, "ExactALS": ExactALS}
+    cls = ours.get(manifest.get("model", ""), AlternatingLeastSquares)
     model = cls.load(str(path))
     del model.manifest  # implicit makes an attribute of every array in the file
     return model

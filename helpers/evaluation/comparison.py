@@ -286,8 +286,7 @@ def compare(
     """
     if not recipes or not splits:
         raise ValueError("recipes or splits is empty: there is nothing to compare")
-    chosen = np.random.default_rng(seed).permutation(splits[0].train.n_users)[:max_users]
-    users = [_judged(split, chosen) for split in splits]
+    users = [_judged(split, max_users, seed) for split in splits]
     jobs = [(name, s) for s in range(len(splits)) for name in recipes]
 
     def run(job: tuple[str, int]) -> tuple[Any, np.ndarray, pd.DataFrame]:
@@ -390,13 +389,14 @@ def _judge(
     return lists, values.set_axis(pd.Index(users, name="user"))
 
 
-def _judged(split: Split, chosen: np.ndarray) -> np.ndarray:
+def _judged(split: Split, max_users: int | None, seed: int) -> np.ndarray:
     sizes = [np.diff(side.user_items.indptr) for side in (split.train, split.test)]
-    users = np.flatnonzero((sizes[0] > 0) & (sizes[1] > 0))
-    users = users[np.isin(users, chosen)]
-    if len(users) == 0:
+    judgeable = (sizes[0] > 0) & (sizes[1] > 0)
+    if not judgeable.any():
         raise ValueError("no user has something in train and something held out: none to judge")
-    return users
+    # The same order for all splits, so that they mostly judge the same users.
+    order = np.random.default_rng(seed).permutation(len(judgeable))
+    return np.sort(order[judgeable[order]][:max_users])
 
 
 def _means(values: Mapping[tuple[str, str], np.ndarray], level: str, seed: int) -> pd.DataFrame:

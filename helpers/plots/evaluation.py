@@ -14,7 +14,7 @@ from helpers.plots.base import BASELINE, PALETTE
 
 MARKERS = "osD^vPX"
 COLOURS = {"IALS": PALETTE[1], "ALS": PALETTE[0], "EASE": PALETTE[2], "popular": BASELINE}
-"""The same model has the same colour in all figures."""
+"""Of the curves: the same model has the same colour in all of them."""
 
 
 def forest(
@@ -191,7 +191,7 @@ def speed(epochs: pd.DataFrame, model: str, title: str) -> Axes:
     Parameters
     ----------
     epochs : DataFrame
-        Columns ``model``, ``factors``, ``threads`` and ``seconds``.
+        Columns ``model``, ``factors``, ``threads`` and ``ratio``, the time in units of ``model``'s.
     model : str
         The one that the others are compared with.
     title : str
@@ -222,7 +222,7 @@ def speed(epochs: pd.DataFrame, model: str, title: str) -> Axes:
 
 
 def epoch_ratios(epochs: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Seconds of each peer divided by those of ``model``.
+    """How many times as long each peer takes: medians of the paired ratios of the turns.
 
     Parameters
     ----------
@@ -238,12 +238,12 @@ def epoch_ratios(epochs: pd.DataFrame, model: str) -> pd.DataFrame:
     Examples
     --------
     >>> epochs = pd.DataFrame({"model": ["a", "b"], "factors": 64, "threads": 1,
-    ...                        "seconds": [0.5, 1.0]})
+    ...                        "ratio": [1.0, 2.0]})
     >>> epoch_ratios(epochs, "a")["b"].to_dict()
     {(1, 64): 2.0}
     """
-    seconds = epochs.pivot_table("seconds", ["threads", "factors"], "model")
-    return seconds.drop(columns=model).div(seconds[model], axis=0)
+    ratios = epochs.pivot_table("ratio", ["threads", "factors"], "model")
+    return ratios.drop(columns=model)
 
 
 def scaling(timings: pd.DataFrame, exponents: Mapping[str, float], title: str) -> Axes:

@@ -102,9 +102,7 @@ def judge(model: Any, split: Split, *, k: int = 10) -> dict[str, float]:
     return {"ROEM": float(roem), f"nDCG@{k}": float(task.ndcg(lists).mean())}
 
 
-def try_all(
-    task: Task, name: str, grid: Grid | Sequence[Grid], *, seed: int = 0, workers: int = 2
-) -> pd.DataFrame:
+def try_all(task: Task, name: str, grid: Grid, *, seed: int = 0, workers: int = 2) -> pd.DataFrame:
     """Every setting of a small grid, for models that need no more.
 
     Parameters
@@ -112,7 +110,7 @@ def try_all(
     task : Task
     name : str
         One of :data:`MODELS`.
-    grid : mapping of str to sequence, or a sequence of those
+    grid : mapping of str to sequence
         As scikit-learn's ``ParameterGrid``.
     seed : int
         Of the models.

@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
+import implicit
+import numba
 import numpy as np
 import optuna
 import pandas as pd
@@ -20,7 +22,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DatabaseError
 from tqdm.auto import tqdm
 
-from helpers import als, baselines
+from helpers import als, baselines, metrics, recommend, weighting
 from helpers.tuning.tasks import DIGITS, Settings, Task, in_parallel, iterates, recipe, rounded
 
 K = TypeVar("K")
@@ -96,6 +98,8 @@ def search(
         raise ValueError(f"budget is {budget}, expected at least 1 trial")
     if not space:
         raise ValueError("space is empty; name at least one setting to search")
+    if "iterations" in space:
+        raise ValueError("space names iterations, which are read off the validation curve")
     base = dict(fixed or {})
     recipe(name, {**base, **dict.fromkeys(space)})  # refuses unknown names
     at = sorted({*range(every, iterations, every), iterations})
@@ -218,9 +222,15 @@ def _study(name: str, storage: str | Path | None) -> Iterator[optuna.Study]:
 
 @cache
 def _code() -> str:
-    """Checksum of the code that fits: what other code has found is searched anew."""
-    sources = [*Path(als.__file__).parent.glob("*.py"), Path(baselines.__file__)]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()
+    """Checksum of the code that fits and judges: what other code has found is searched anew."""
+    modules = [als, metrics, baselines, recommend, weighting]
+    sources = [Path(str(module.__file__)) for module in modules]
+    sources += [
+        path for package in (sources[0], sources[1]) for path in package.parent.glob("*.py")
+    ]
+    code = b"".join(path.read_bytes() for path in sorted({*sources, Path(__file__)}))
+    versions = [implicit.__version__, numba.__version__, np.__version__]
+    return hashlib.sha256(code + json.dumps(versions).encode()).hexdigest()
 
 
 def _ended(study: optuna.Study) -> list[FrozenTrial]:

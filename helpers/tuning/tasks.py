@@ -55,8 +55,10 @@ class Task:
 
     @cached_property
     def users(self) -> np.ndarray:
-        """Rows with something to find, in ascending order."""
-        return np.flatnonzero(np.diff(self.split.test.user_items.indptr))
+        """Rows with something to find and something known, in ascending order."""
+        sides = (self.split.train.user_items, self.split.test.user_items)
+        known, to_find = (np.diff(side.indptr) > 0 for side in sides)
+        return np.flatnonzero(known & to_find)
 
     @cached_property
     def sha256(self) -> str:
