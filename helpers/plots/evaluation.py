@@ -1,14 +1,13 @@
 """Figures of notebook 5: models side by side, for whom they work, and what they cost."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
-from matplotlib.transforms import Bbox
 
 from helpers.plots.base import BASELINE, PALETTE
 
@@ -72,7 +71,7 @@ def forest(
 
 
 def trade_off(table: pd.DataFrame, x: str, y: str, labels: tuple[str, str], title: str) -> Axes:
-    """Models as named points between two measures.
+    """Models as points between two measures.
 
     Parameters
     ----------
@@ -87,29 +86,14 @@ def trade_off(table: pd.DataFrame, x: str, y: str, labels: tuple[str, str], titl
     -------
     Axes
     """
-    figure, ax = plt.subplots(figsize=(7.2, 4.2))
-    ax.scatter(table[x], table[y], color=PALETTE[0], s=45, zorder=3)
+    _, ax = plt.subplots(figsize=(8.4, 4.2))
+    best_first = table.index[np.argsort(-table[y].to_numpy(), kind="stable")]
+    for model, marker, colour in zip(best_first, cycle(MARKERS), cycle(PALETTE), strict=False):
+        ax.plot(table.loc[model, x], table.loc[model, y], marker, color=colour, label=model, ms=8)
     ax.set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
     ax.margins(x=0.12, y=0.12)
     ax.set_title(title)
-    figure.canvas.draw()
-    at = ax.transData.transform(table[[x, y]].to_numpy())
-    placed = [Bbox.from_bounds(px - 7, py - 7, 14, 14) for px, py in at]  # the points themselves
-    places = [(9, 0), (-9, 0), (0, 12), (0, -12), (12, 14), (12, -14), (-12, 14), (-12, -14)]
-    places += [(24, 28), (24, -28), (-24, 28), (-24, -28)]
-    for model in table.index[np.argsort(-table[y].to_numpy(), kind="stable")]:
-        for dx, dy in places:  # the first place beside the point that is free
-            name = ax.annotate(
-                model, (table.loc[model, x], table.loc[model, y]), (dx, dy),
-                textcoords="offset points", fontsize=9, parse_math=False, va="center",
-                ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                arrowprops={"arrowstyle": "-", "color": BASELINE, "lw": 0.6},
-            )  # fmt: skip
-            box = Text.get_window_extent(name)  # of the words, without the line to the point
-            if (dx, dy) == places[-1] or not any(box.overlaps(other) for other in placed):
-                placed.append(box)
-                break
-            name.remove()
+    ax.legend(title="best first", bbox_to_anchor=(1.02, 1), loc="upper left")
     return ax
 
 
