@@ -4,6 +4,7 @@ Random, popular and EASE are ours; item KNN and BPR are implicit's, set up so th
 gives the same lists again. :func:`recipes` names them all, with ALS and IALS, for a comparison.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,7 @@ BLOCK = 1_000
 """Rows of the item matrix that EASE makes at a time; it bounds the memory."""
 
 
-class Baseline:
+class Baseline(ABC):
     """A model that scores every item for a user; subclasses say how.
 
     Attributes
@@ -117,11 +118,13 @@ class Baseline:
         items, best = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return (items[0], best[0]) if np.isscalar(userid) else (items, best)
 
+    @abstractmethod
     def _learn(self, user_items: csr_matrix) -> None:
-        raise NotImplementedError
+        """Keep what the scores need."""
 
+    @abstractmethod
     def _score(self, userid: np.ndarray, user_items: csr_matrix) -> np.ndarray:
-        raise NotImplementedError
+        """Scores of all items, from histories that have been checked."""
 
 
 class Random(Baseline):

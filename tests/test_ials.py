@@ -75,7 +75,10 @@ def test_the_loss_never_rises(seed, weight, regularization, nu):
     user_items = made_up(seed=seed)
     model = IALS(4, regularization, weight, nu, iterations=8, **EXACT)
     losses = []
-    record = lambda *_: losses.append(model.loss(user_items)["total"])  # noqa: E731
+
+    def record(*_):
+        losses.append(model.loss(user_items)["total"])
+
     model.fit(user_items, show_progress=False, callback=record)
     assert (np.diff(losses) <= 1e-10 * losses[0]).all()
 
@@ -487,6 +490,18 @@ def test_exact_als_is_implicits_exact_solver(alpha):
         model.fit(user_items, show_progress=False)
     assert models[1].user_factors == pytest.approx(models[0].user_factors, abs=1e-10)
     assert models[1].item_factors == pytest.approx(models[0].item_factors, abs=1e-10)
+
+
+def test_exact_als_is_saved_as_what_it_is(tmp_path):
+    model = ExactALS(3, dtype=np.float64, random_state=0)
+    model.fit(made_up(), show_progress=False)
+    als.save_model(tmp_path / "model.npz", model, {})
+    assert type(als.load_model(tmp_path / "model.npz")) is ExactALS
+
+
+def test_the_history_of_another_loss_is_refused():
+    with pytest.raises(TypeError, match="IALS, whose loss has other parts"):
+        als.fit_with_history(IALS(), made_up())
 
 
 def test_long_rows_are_dealt_out_to_all_blocks():

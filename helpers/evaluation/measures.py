@@ -33,8 +33,7 @@ def ndcg(
     >>> ndcg(np.array([[2, 0], [1, 0]]), csr_matrix([[0, 0, 1], [0, 0, 0]]), k=2).to_dict()
     {0: 1.0}
     """
-    found = metrics.ranking(lists, held_out, [k], seen=seen)
-    return found.values[f"ndcg@{k}"]  # noqa: PD011 (an attribute of Ranking)
+    return metrics.ranking(lists, held_out, [k], seen=seen)[f"ndcg@{k}"]
 
 
 def item_counts(interactions: Interactions) -> np.ndarray:
