@@ -385,7 +385,7 @@ def _judge(
     found = metrics.ranking(lists, held_out, [k], seen=seen)
     # Rounded, so that ties are ties on every processor.
     auc = metrics.auc(recommend.scores(model, matrix, users).round(9), held_out, seen)
-    values = found.values.assign(auc=auc)  # noqa: PD011 (an attribute of Ranking)
+    values = found.per_user.assign(auc=auc)
     return lists, values.set_axis(pd.Index(users, name="user"))
 
 

@@ -18,26 +18,26 @@ class Ranking:
 
     Attributes
     ----------
-    values : DataFrame of float
+    per_user : DataFrame of float
         Index ``user``: the row in ``top_n`` of each user with something held out. Columns such as
         ``ndcg@10``; ``found["ndcg@10"]`` is one of them.
     n_left_out : int
         Users with nothing held out. They have no accuracy, neither 0 nor 1, and are in no mean.
     """
 
-    values: pd.DataFrame
+    per_user: pd.DataFrame
     n_left_out: int
 
     def __getitem__(self, metric: str) -> pd.Series:
         """Each user's value of one measure, such as ``"ndcg@10"``."""
-        if metric not in self.values:
-            known = ", ".join(map(str, self.values))
+        if metric not in self.per_user:
+            known = ", ".join(map(str, self.per_user))
             raise KeyError(f"{metric!r} was not computed; there are {known}")
-        return self.values[metric]
+        return self.per_user[metric]
 
     def means(self) -> pd.Series:
         """Mean over the users of each column."""
-        return self.values.mean()
+        return self.per_user.mean()
 
     def interval(self, metric: str, seed: int = 0) -> tuple[float, float]:
         """Bootstrap interval of one mean, such as ``"ndcg@10"``.
@@ -119,7 +119,7 @@ def ranking(
     >>> found = ranking(np.array([[2, 1, 0], [0, 1, 2]]), held_out, ks=[1, 3])
     >>> found.n_left_out
     1
-    >>> at_3 = found.values.loc[0].filter(like="@3")
+    >>> at_3 = found.per_user.loc[0].filter(like="@3")
     >>> at_3[["precision@3", "recall@3", "hit rate@3", "mrr@3"]].round(3).tolist()  # 2/3 2/3 1 1/1
     [0.667, 0.667, 1.0, 1.0]
     >>> at_3[["map@3", "ndcg@3"]].round(3).tolist()  # (1/1 + 2/3) / 3, (1 + 1/2) / (1 + .631 + .5)
@@ -127,7 +127,7 @@ def ranking(
 
     At ``k = 1`` the one place is a hit. Plain recall cannot exceed 1/3 there; capped recall can.
 
-    >>> at_1 = found.values.loc[0].filter(like="@1")
+    >>> at_1 = found.per_user.loc[0].filter(like="@1")
     >>> at_1[["recall@1", "capped recall@1", "map@1", "capped map@1"]].round(3).tolist()
     [0.333, 1.0, 0.333, 1.0]
     """
