@@ -12,7 +12,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from irspack.recommenders.ials import IALSTrainer, LossType, SolverType
 from scipy.sparse import csr_matrix, random_array
 
-from helpers import als, recommend
+from helpers import als, metrics, recommend
 from helpers.als import IALS, ExactALS, kernels
 
 EXACT = {"cg_steps": 0, "dtype": np.float64, "random_state": 0}
@@ -200,10 +200,20 @@ def with_irspack(train, epochs, **changed):
 
 
 def test_it_agrees_with_irspack():
-    """The same loss in other code: scores within 1e-3 (irspack has float32), loss within 1e-4."""
-    train = two_tastes()
+    """The same loss in other code: scores and metrics within 1e-3 (float32 there), loss 1e-4."""
+    everything_seen = two_tastes()
+    hidden = np.random.default_rng(0).random(everything_seen.nnz) < 0.25
+    train, held_out = everything_seen.copy(), everything_seen.copy()
+    train.data[hidden], held_out.data[~hidden] = 0, 0
+    for side in (train, held_out):
+        side.eliminate_zeros()
     theirs, ours = with_irspack(train, epochs=5)
     assert np.abs(theirs - ours).max() < 1e-3
+    found = [
+        metrics.ranking(recommend.rank_items(scores, 10, train)[0], held_out, [10]).means()
+        for scores in (theirs, ours)
+    ]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-3)
     X = np.eye(len(ours))  # any factors of the scores will do where the penalty is left out
     observed, everything = (
         [als.ials_loss(train, X, scores.T, 0.0, 0.2)[part] for scores in (theirs, ours)]
