@@ -145,7 +145,13 @@ def read_log(
     return frame
 
 
-def resolve_columns(seen: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+def resolve_columns(
+    seen: Sequence[str],
+    columns: Mapping[str, str],
+    *,
+    roles: Mapping[str, str] = ROLES,
+    required: Sequence[str] = REQUIRED,
+) -> dict[str, str]:
     """Decide which column plays which role: as given, else by its name.
 
     Parameters
@@ -154,6 +160,10 @@ def resolve_columns(seen: Sequence[str], columns: Mapping[str, str]) -> dict[str
         The columns of the file.
     columns : mapping of role to column name
         The user's choice; it need not be complete.
+    roles : mapping of str to str
+        The roles to fill, each with the names that are taken for it.
+    required : sequence of str
+        The roles that must have a column.
 
     Raises
     ------
@@ -161,7 +171,7 @@ def resolve_columns(seen: Sequence[str], columns: Mapping[str, str]) -> dict[str
         If a given column is not there or given twice, a required role has no column, or several
         columns fit a role.
     """
-    _check_roles(columns)
+    _check_roles(columns, roles)
     for role, column in columns.items():
         if column not in seen:
             raise DatasetError(f"there is no column {column!r} for {role!r}; {_example(seen)}")
@@ -169,7 +179,7 @@ def resolve_columns(seen: Sequence[str], columns: Mapping[str, str]) -> dict[str
         raise DatasetError(f"one column is given for two roles: {dict(columns)}; {_example(seen)}")
     found = dict(columns)
     free = [column for column in seen if column not in columns.values()]
-    for role, names in ROLES.items():
+    for role, names in roles.items():
         if role in found:
             continue
         fits = [name for name in free if re.sub("[^a-z0-9]", "", name.lower()) in names.split()]
@@ -177,7 +187,7 @@ def resolve_columns(seen: Sequence[str], columns: Mapping[str, str]) -> dict[str
             raise DatasetError(f"the columns {fits} could each be the {role}; {_example(seen)}")
         if fits:
             found[role] = fits[0]
-        elif role in REQUIRED:
+        elif role in required:
             raise DatasetError(f"no column looks like the {role}; {_example(seen)}")
     return found
 
@@ -330,11 +340,11 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _check_roles(columns: Mapping[str, str]) -> None:
+def _check_roles(columns: Mapping[str, str], roles: Mapping[str, str] = ROLES) -> None:
     for role in columns:
-        if role not in ROLES:
+        if role not in roles:
             raise DatasetError(
-                f"COLUMNS names an unknown role {role!r}, expected one of {', '.join(ROLES)}; "
+                f"COLUMNS names an unknown role {role!r}, expected one of {', '.join(roles)}; "
                 f"{_example(())}"
             )
 

@@ -1,0 +1,17 @@
+"""Any event log as the tidy frame, with an account of every row: read, validated, rules applied."""
+
+from helpers.cleaning.behaviour import Thresholds
+from helpers.cleaning.pipeline import Cleaned, clean
+from helpers.cleaning.report import CleaningReport, Finding
+from helpers.cleaning.rules import RULES, SERVICE_ITEMS, Rules
+
+__all__ = [
+    "RULES",
+    "SERVICE_ITEMS",
+    "Cleaned",
+    "CleaningReport",
+    "Finding",
+    "Rules",
+    "Thresholds",
+    "clean",
+]

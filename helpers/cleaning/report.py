@@ -1,0 +1,339 @@
+"""What a cleaning did: waterfall of rows, examples, long tail before and after, findings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from helpers import files
+from helpers.cleaning.rules import RULES, Rules, Verdicts
+
+Level = Literal["error", "warning", "note"]
+
+TAIL = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Shares of the catalogue, most popular items first, at which the long tail is measured."""
+
+MIN_REPEATED_PAIRS = 10
+"""Fewer pairs than these can all stand there twice by chance."""
+
+N_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the log that its reader should know.
+
+    Attributes
+    ----------
+    level : {"error", "warning", "note"}
+        An error puts every number made from the raw log in doubt.
+    message : str
+        What was found, and what follows.
+    """
+
+    level: Level
+    message: str
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """What was read, refused, removed and kept.
+
+    Attributes
+    ----------
+    n_rows : int
+        Lines with data in all files.
+    n_kept, n_quarantined : int
+    waterfall : DataFrame
+        Index ``step`` (the quarantine, then each rule in its order); columns ``removed``,
+        ``kept`` (rows left after the step) and ``applies`` (False for a rule that is switched
+        off).
+    quarantine : Series
+        Rows for each reason.
+    sizes : DataFrame
+        Index ``rows, users, items, pairs``; columns ``before`` (valid rows with user and item)
+        and ``after``.
+    tail : DataFrame
+        Index: share of the catalogue, most popular items first; columns ``before`` and ``after``,
+        the share of the rows that these items have.
+    examples : DataFrame
+        Up to three removed rows for each rule: ``rule``, ``file``, ``row``, and the tidy columns.
+    findings : tuple of Finding
+        Errors first.
+    """
+
+    n_rows: int
+    n_kept: int
+    n_quarantined: int
+    waterfall: pd.DataFrame
+    quarantine: pd.Series
+    sizes: pd.DataFrame
+    tail: pd.DataFrame
+    examples: pd.DataFrame
+    findings: tuple[Finding, ...]
+
+    def removed(self, rule: str) -> int:
+        """Rows that a rule removed."""
+        return int(self.waterfall.loc[rule, "removed"])
+
+    def findings_frame(self) -> pd.DataFrame:
+        """The findings as a table: ``level`` and ``message``."""
+        rows = [(finding.level, finding.message) for finding in self.findings]
+        return pd.DataFrame(rows, columns=["level", "message"])
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values for a JSON file."""
+        steps = self.waterfall.reset_index()
+        examples = self.examples.astype("str").fillna("").to_dict("records")
+        return {
+            "rows": self.n_rows,
+            "kept": self.n_kept,
+            "quarantined": self.n_quarantined,
+            "waterfall": [
+                {
+                    "step": str(step),
+                    "removed": int(removed),
+                    "kept": int(kept),
+                    "applies": bool(applies),
+                }
+                for step, removed, kept, applies in steps.itertuples(index=False)
+            ],
+            "quarantine": {str(reason): int(n) for reason, n in self.quarantine.items()},
+            "sizes": {
+                str(what): {"before": int(row["before"]), "after": int(row["after"])}
+                for what, row in self.sizes.iterrows()
+            },
+            "tail": {
+                f"{share:g}": {"before": float(row["before"]), "after": float(row["after"])}
+                for share, row in self.tail.iterrows()
+            },
+            "examples": [{str(key): value for key, value in each.items()} for each in examples],
+            "findings": [vars(finding) for finding in self.findings],
+        }
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        files.write_json(path, self.to_json())
+
+
+def build(
+    connection: duckdb.DuckDBPyConnection,
+    rules: Rules,
+    verdicts: Verdicts,
+    quarantine: pd.DataFrame,
+    part_names: Sequence[str],
+    fields: Sequence[str],
+) -> CleaningReport:
+    """Put the report together after the rules were applied.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+        With ``events``, ``alive``, ``removed_rows`` (file, row, rule and the tidy columns).
+    rules : Rules
+    verdicts : Verdicts
+    quarantine : DataFrame
+        ``file``, ``row``, ``reason``, ``text``.
+    part_names : sequence of str
+    fields : sequence of str
+        The tidy columns of this log.
+
+    Returns
+    -------
+    CleaningReport
+    """
+    [(n_valid,)] = connection.execute("SELECT count(*) FROM events").fetchall()
+    n_rows = n_valid + len(quarantine)
+    counts = dict(connection.execute("SELECT rule, count(*) FROM removed GROUP BY rule").fetchall())
+    waterfall = _waterfall(n_rows, len(quarantine), counts, rules)
+    _count_pairs(connection)
+    sizes = pd.DataFrame(
+        {"before": _sizes(connection, "n"), "after": _sizes(connection, "kept")},
+        index=pd.Index(["rows", "users", "items", "pairs"], name="what"),
+    )
+    reasons = quarantine["reason"].value_counts()
+    findings = [
+        *_repetition(_multiplicities(connection)),
+        *_repeated_files(connection, part_names),
+        *_quarantine_findings(quarantine, n_rows),
+        *_netting(verdicts),
+    ]
+    order = {"error": 0, "warning": 1, "note": 2}
+    return CleaningReport(
+        n_rows=n_rows,
+        n_kept=int(waterfall["kept"].iloc[-1]),
+        n_quarantined=len(quarantine),
+        waterfall=waterfall,
+        quarantine=reasons.sort_index().sort_values(ascending=False, kind="stable"),
+        sizes=sizes,
+        tail=_tail(_popularity(connection, "n"), _popularity(connection, "kept")),
+        examples=_examples(connection, fields),
+        findings=tuple(sorted(findings, key=lambda finding: order[finding.level])),
+    )
+
+
+def _waterfall(
+    n_rows: int, n_quarantined: int, counts: dict[str, int], rules: Rules
+) -> pd.DataFrame:
+    steps = ["quarantine", *RULES]
+    removed = np.array([n_quarantined, *(counts.get(rule, 0) for rule in RULES)], dtype=np.int64)
+    return pd.DataFrame(
+        {
+            "removed": removed,
+            "kept": n_rows - np.cumsum(removed),
+            "applies": [True, *(rules.applies(rule) for rule in RULES)],
+        },
+        index=pd.Index(steps, name="step"),
+    )
+
+
+def _count_pairs(connection: duckdb.DuckDBPyConnection) -> None:
+    """Count the rows of each pair, before and after; one pass for all that follows.
+
+    Hashes stand for the ids: they are a fraction of the work, and two of some millions are equal
+    with a probability below one in a million.
+    """
+    connection.execute(
+        """
+        CREATE TABLE pairs AS
+        SELECT hash(user_id) AS user, hash(item_id) AS item, count(*) AS n,
+            count(*) FILTER (rule IS NULL) AS kept
+        FROM events LEFT JOIN removed USING (id)
+        WHERE user_id IS NOT NULL AND item_id IS NOT NULL GROUP BY ALL
+        """
+    )
+
+
+def _sizes(connection: duckdb.DuckDBPyConnection, count: str) -> list[int]:
+    [row] = connection.execute(
+        f'SELECT sum({count}), count(DISTINCT "user"), count(DISTINCT item), count(*) '
+        f"FROM pairs WHERE {count} > 0"
+    ).fetchall()
+    return [int(value or 0) for value in row]
+
+
+def _popularity(connection: duckdb.DuckDBPyConnection, count: str) -> np.ndarray:
+    """Rows of each item, the largest first."""
+    rows = connection.execute(
+        f"SELECT sum({count})::BIGINT AS n FROM pairs WHERE {count} > 0 GROUP BY item ORDER BY n"
+    ).fetchnumpy()["n"]
+    return np.asarray(rows, dtype=np.int64)[::-1]
+
+
+def _tail(before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
+    def shares(counts: np.ndarray) -> list[float]:
+        tops = [max(1, round(share * len(counts))) for share in TAIL]
+        return [float(counts[:top].sum() / max(counts.sum(), 1)) for top in tops]
+
+    index = pd.Index(TAIL, name="share of items")
+    return pd.DataFrame({"before": shares(before), "after": shares(after)}, index=index)
+
+
+def _examples(connection: duckdb.DuckDBPyConnection, fields: Sequence[str]) -> pd.DataFrame:
+    # By content, not by place, so that the order of the rows changes nothing but file and row.
+    names = ", ".join(fields)
+    time = ", timestamp" if "timestamp" in fields else ""
+    frame = connection.execute(
+        f"""
+        SELECT rule, file, row, {names} FROM removed_rows
+        QUALIFY row_number() OVER (
+            PARTITION BY rule ORDER BY user_id{time}, item_id, event, fingerprint, file, row
+        ) <= {N_EXAMPLES}
+        """
+    ).df()
+    place = {rule: number for number, rule in enumerate(RULES)}
+    return frame.sort_values(
+        "rule", key=lambda rules: rules.map(place), kind="stable", ignore_index=True
+    )
+
+
+def _multiplicities(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
+    """How often pairs stand in the log, and how many pairs that often."""
+    return connection.execute("SELECT n, count(*) FROM pairs GROUP BY n ORDER BY n").fetchall()
+
+
+def _repetition(multiplicities: Sequence[tuple[int, int]]) -> list[Finding]:
+    """Find that the whole log stands there several times over."""
+    n_pairs = sum(pairs for _, pairs in multiplicities)
+    times = math.gcd(*(n for n, _ in multiplicities)) if multiplicities else 1
+    if times < 2 or n_pairs < MIN_REPEATED_PAIRS:
+        return []
+    each = f"exactly {times}" if len(multiplicities) == 1 else f"a multiple of {times}"
+    return [
+        Finding(
+            "error",
+            f"The whole log is repeated: each of its {n_pairs:,} pairs of user and item stands "
+            f"there {each} times. A split by rows would put copies of the test set into the "
+            "training set; find out how the file was put together.",
+        )
+    ]
+
+
+def _repeated_files(
+    connection: duckdb.DuckDBPyConnection, part_names: Sequence[str]
+) -> list[Finding]:
+    """Find files of which every row also stands in another one."""
+    if len(part_names) < 2:
+        return []
+    rows = connection.execute(
+        """
+        SELECT part, count(*) AS n, count(*) FILTER (elsewhere) AS repeated FROM (
+            SELECT part, min(part) OVER (PARTITION BY fingerprint)
+                <> max(part) OVER (PARTITION BY fingerprint) AS elsewhere
+            FROM events SEMI JOIN (
+                SELECT fingerprint FROM events GROUP BY fingerprint
+                HAVING min(part) <> max(part)
+            ) USING (fingerprint)
+        ) GROUP BY part ORDER BY part
+        """
+    ).fetchall()
+    totals = dict(connection.execute("SELECT part, count(*) FROM events GROUP BY part").fetchall())
+    return [
+        Finding(
+            "error",
+            f"Every row of {part_names[part]} ({n:,}) also stands in another file: it was "
+            "exported, or copied, twice.",
+        )
+        for part, n, repeated in rows
+        if repeated == totals[part]
+    ]
+
+
+def _quarantine_findings(quarantine: pd.DataFrame, n_rows: int) -> list[Finding]:
+    if quarantine.empty:
+        return []
+    share = len(quarantine) / n_rows
+    reason, n = next(iter(quarantine["reason"].value_counts().items()))
+    return [
+        Finding(
+            "error" if share > 0.1 else "warning",
+            f"{len(quarantine):,} of {n_rows:,} rows ({share:.2%}) are in quarantine; the most "
+            f"frequent reason: {reason} ({n:,}).",
+        )
+    ]
+
+
+def _netting(verdicts: Verdicts) -> list[Finding]:
+    found = []
+    if verdicts.n_reduced:
+        found.append(
+            Finding(
+                "note",
+                f"{verdicts.n_reduced:,} purchases were returned in part and are kept with what "
+                "is left (column returned).",
+            )
+        )
+    if verdicts.n_unmatched:
+        found.append(
+            Finding(
+                "note",
+                f"{verdicts.n_unmatched:,} returns have no purchase in the log, or a smaller one: "
+                "it was made before the log begins.",
+            )
+        )
+    return found

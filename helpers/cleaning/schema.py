@@ -1,0 +1,497 @@
+"""One schema for every export: which column is what, how its text is read, which rows are valid."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pyarrow
+from pyarrow import compute
+
+from helpers import logs
+from helpers.cleaning.reading import Part
+from helpers.cleaning.sql import identifier, literal
+from helpers.fetch import DatasetError
+
+CONTEXT = {
+    "session": "session sessionid usersession visit visitid",
+    "order": "order orderid invoice invoiceno invoiceid transaction transactionid purchaseid",
+    "price": "price unitprice itemprice",
+    "country": "country countrycode",
+    "category": "category categorycode",
+    "agent": "useragent agent",
+    "address": "address ip ipaddress clientip remoteaddr",
+}
+"""Roles that only cleaning knows, with the usual column names."""
+
+ROLES = logs.ROLES | CONTEXT
+
+FIELDS = {
+    "user": "user_id",
+    "item": "item_id",
+    "value": "value",
+    "timestamp": "timestamp",
+    "event": "event",
+    "session": "session_id",
+    "order": "order_id",
+    "price": "price",
+    "country": "country",
+    "category": "category",
+    "title": "title",
+    "agent": "user_agent",
+    "address": "address",
+}
+"""The column of the tidy frame for each role, in the order of its columns."""
+
+EVENTS = {
+    "view": "view views pageview viewitem productview detail click",
+    "cart": "cart addtocart addtobasket basket",
+    "remove_from_cart": "removefromcart removefrombasket",
+    "purchase": "purchase buy transaction order sale checkout",
+    "return": "return refund cancel cancellation",
+}
+"""The events of a store, with the names that exports have for them."""
+
+LONGEST_ID = 256
+LARGEST = 1e9
+"""A quantity or price beyond this is no quantity or price."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a log's columns are, over all its files.
+
+    Attributes
+    ----------
+    columns : dict of str to dict
+        For each part: role to column.
+    roles : tuple of str
+        The roles that any part has, in the order of :data:`FIELDS`.
+    known_events : bool
+        Whether the names of events are those of a store (:data:`EVENTS`).
+    day_first : dict of str to bool
+        For each part whose dates are written with numbers only, day or month first.
+    """
+
+    columns: dict[str, dict[str, str]]
+    roles: tuple[str, ...]
+    known_events: bool
+    day_first: dict[str, bool]
+
+    @property
+    def fields(self) -> list[str]:
+        """Columns of the tidy frame."""
+        always = ("user", "item", "value", "event")
+        return [FIELDS[role] for role in FIELDS if role in self.roles or role in always]
+
+
+def layout(
+    connection: duckdb.DuckDBPyConnection,
+    parts: Sequence[Part],
+    columns: Mapping[str, str],
+    events: Mapping[str, str],
+    day_first: bool | None,
+) -> Layout:
+    """Decide what each column of each part is.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+    parts : sequence of Part
+    columns : mapping of role to column name
+        The user's choice. A part without the named column is looked through for a usual name.
+    events : mapping of str to str
+        Further names of events, such as ``{"wishlist": "cart"}``.
+    day_first : bool, optional
+        How ``3/4/2024`` is meant; by default found from the dates of each part.
+
+    Returns
+    -------
+    Layout
+
+    Raises
+    ------
+    DatasetError
+        If a part has no user or item, a given column is nowhere, or dates could be read in both
+        ways.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for part in parts:
+        given = {role: name for role, name in columns.items() if name in part.columns}
+        try:
+            found[part.name] = logs.resolve_columns(
+                part.columns, given, roles=ROLES, required=("user", "item")
+            )
+        except DatasetError as error:
+            raise DatasetError(f"{part.name}: {error}") from error
+    for role, name in columns.items():
+        if not any(name in part.columns for part in parts):
+            raise DatasetError(
+                f"there is no column {name!r} for {role!r} in any file; the first has the columns "
+                f"{', '.join(parts[0].columns)}"
+            )
+    roles = tuple(role for role in FIELDS if any(role in each for each in found.values()))
+    return Layout(
+        columns=found,
+        roles=roles,
+        known_events=_events_known(connection, parts, found, events),
+        day_first={
+            part.name: _day_first(connection, part, found[part.name]["timestamp"], day_first)
+            for part in parts
+            if "timestamp" in found[part.name]
+        },
+    )
+
+
+def select(part: Part, plan: Layout, events: Mapping[str, str]) -> str:
+    """Write the query that turns a part's text into typed columns.
+
+    Parameters
+    ----------
+    part : Part
+    plan : Layout
+    events : mapping of str to str
+        Further names of events.
+
+    Returns
+    -------
+    str
+        SQL with the columns of :attr:`Layout.fields` and ``fingerprint`` (UBIGINT), the hash of
+        all that stands in the row.
+
+    Notes
+    -----
+    A number that cannot be read becomes infinite and an event of unknown name stays as it is, so
+    that the validation refuses the row. A missing quantity is 1 for a click, and missing for a
+    purchase. Times without a zone are in the connection's time zone; the result is UTC.
+    """
+    column = plan.columns[part.name]
+    text = {role: f"text_{role}" for role in column}
+    others = sorted(name for name in part.columns if name not in column.values())
+    rest = {name: f"rest_{i}" for i, name in enumerate(others)}
+    names = [*((column[role], text[role]) for role in column), *rest.items()]
+    trimmed = ", ".join(f"{_trimmed(name)} AS {alias}" for name, alias in names)
+    read = ", ".join(f"{_unless_null(alias)} AS {alias}" for _, alias in names)
+    sql = {"user_id": _id(text["user"]), "item_id": _id(text["item"])}
+    sql["event"] = _event(text["event"], plan, events) if "event" in text else "'purchase'"
+    quantity = _number(text["value"]) if "value" in text else "1::DOUBLE"
+    sql["value"] = f"coalesce({quantity}, CASE WHEN event <> 'purchase' THEN 1::DOUBLE END)"
+    if "timestamp" in text:
+        sql["timestamp"] = _time(text["timestamp"], plan.day_first[part.name])
+    if "price" in text:
+        sql["price"] = _number(text["price"])
+    if "order" in text:
+        sql["order_id"] = _id(text["order"])
+    for field in plan.fields:
+        sql.setdefault(field, text.get(_ROLE[field], _NOTHING.get(field, "NULL::VARCHAR")))
+    # The event comes first, since the quantity depends on it.
+    fields = ["event", *(field for field in plan.fields if field != "event")]
+    typed = ", ".join(f"{sql[field]} AS {identifier(field)}" for field in fields)
+    aliases = "".join(f", {alias}" for alias in rest.values())
+    tidy = ", ".join(map(identifier, plan.fields))
+    return (
+        f"SELECT {tidy}, hash({tidy}{aliases}) AS fingerprint FROM ("
+        f"SELECT {typed}{aliases} FROM (SELECT {read} FROM (SELECT {trimmed} "
+        f"FROM {part.relation})))"
+    )
+
+
+def schema(plan: Layout, start: pd.Timestamp, end: pd.Timestamp) -> pa.DataFrameSchema:
+    """Say what a valid row is; each check's text is the reason in the quarantine.
+
+    Parameters
+    ----------
+    plan : Layout
+    start, end : Timestamp
+        Times outside are unreadable, not merely out of the range of interest.
+
+    Returns
+    -------
+    DataFrameSchema
+
+    Notes
+    -----
+    A missing user or item is no failure: it is the matter of a rule.
+    """
+    columns = {
+        "user_id": pa.Column(nullable=True, checks=_id_checks("user")),
+        "item_id": pa.Column(nullable=True, checks=_id_checks("item")),
+        "value": pa.Column(
+            float,
+            pa.Check(_is_number, error=f"quantity is no number up to {LARGEST:.0e}"),
+            nullable=False,
+        ),
+        "event": pa.Column(
+            nullable=False,
+            checks=pa.Check.isin(list(EVENTS), error="unknown event")
+            if plan.known_events
+            else None,
+        ),
+    }
+    if "timestamp" in plan.roles:
+        columns["timestamp"] = pa.Column(
+            nullable=False,
+            checks=pa.Check.in_range(start, end, error="time is before 1900 or after 2200"),
+        )
+    if "price" in plan.roles:
+        columns["price"] = pa.Column(
+            float,
+            pa.Check(_is_number, error=f"price is no number up to {LARGEST:.0e}"),
+            nullable=True,
+        )
+    return pa.DataFrameSchema(columns)
+
+
+def failures(frame: pd.DataFrame, expected: pa.DataFrameSchema) -> pd.Series:
+    """Find the rows that do not fit the schema, and why.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With an index from 0.
+    expected : DataFrameSchema
+
+    Returns
+    -------
+    Series of str
+        One entry for each row that fails, at its index: the reasons, with ``"; "`` between them.
+    """
+    try:
+        expected.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        cases = errors.failure_cases
+        whole = cases[cases["index"].isna()]
+        if len(whole):
+            raise AssertionError(f"the columns do not fit the schema: {whole.to_dict()}") from None
+        missing = cases["check"] == "not_nullable"
+        reasons = cases["check"].where(~missing, cases["column"].map(_MISSING)).astype("str")
+        return reasons.groupby(cases["index"].astype("int64")).agg(
+            lambda each: "; ".join(dict.fromkeys(each))
+        )
+    return pd.Series([], dtype="str")
+
+
+_ROLE = {field: role for role, field in FIELDS.items()}
+_NOTHING = {"timestamp": "NULL::TIMESTAMP", "price": "NULL::DOUBLE"}
+_MISSING = {
+    "value": "quantity is missing",
+    "event": "event is missing",
+    "timestamp": "time is missing or cannot be read",
+}
+
+_ODD_ID = r"[\x00-\x1f\x7f]|^\d\.\d+[eE]\+\d+$"
+"""Control characters, and what spreadsheets make of long numbers (1.23457E+11)."""
+
+
+def _id_checks(what: str) -> list[pa.Check]:
+    return [
+        pa.Check(
+            _is_ordinary,
+            error=f"{what} id has control characters or is a number cut by a spreadsheet",
+        ),
+        pa.Check(
+            lambda ids: ids.str.len() <= LONGEST_ID,
+            error=f"{what} id is longer than {LONGEST_ID} characters",
+        ),
+    ]
+
+
+def _is_ordinary(ids: pd.Series) -> pd.Series:
+    text = pyarrow.array(ids)
+    suspects = compute.or_(
+        compute.invert(compute.ascii_is_printable(text)), compute.match_substring(text, "+")
+    )
+    ordinary = pd.Series(True, index=ids.index)
+    if compute.any(suspects).as_py():  # the regular expression is slow
+        found = compute.match_substring_regex(text, _ODD_ID)
+        ordinary[:] = ~found.to_numpy(zero_copy_only=False)
+    return ordinary
+
+
+def _is_number(values: pd.Series) -> pd.Series:
+    return pd.Series(np.abs(values) <= LARGEST, index=values.index)
+
+
+_BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160) || chr(65279)"
+"""Blanks to trim, with the hard blank and the mark that spreadsheets put at a file's start."""
+
+
+def _trimmed(column: str) -> str:
+    """A column as text without blanks around it; most texts need no trimming, which is slow."""
+    text = f"CAST({identifier(column)} AS VARCHAR)"
+    ends = " OR ".join(f"suffix({text}, {each})" for each in ("' '", "chr(9)", "chr(160)"))
+    return (
+        f"CASE WHEN {text} < '!' OR {text} > '~' OR {ends} "
+        f"THEN trim({text}, {_BLANKS}) ELSE {text} END"
+    )
+
+
+def _unless_null(text: str) -> str:
+    """NULL for texts that mean "nothing here"."""
+    words = ", ".join(literal(word) for word in sorted(logs.NULLS))
+    longest = max(map(len, logs.NULLS))
+    return f"CASE WHEN strlen({text}) > {longest} OR lower({text}) NOT IN ({words}) THEN {text} END"
+
+
+def _text(column: str) -> str:
+    return _unless_null(f"({_trimmed(column)})")
+
+
+def _id(text: str) -> str:
+    """An id; a whole number that was stored as a float loses its ``.0``."""
+    return (
+        f"CASE WHEN ({text}) LIKE '%.0' THEN regexp_replace({text}, '^(-?\\d+)\\.0+$', '\\1') "
+        f"ELSE {text} END"
+    )
+
+
+def _number(text: str) -> str:
+    """A number; infinite where there is text that is none."""
+    t = f"regexp_replace({text}, '^([-+]?)\\s*[$£€]\\s*', '\\1')"
+    return (
+        f"coalesce(try_cast({text} AS DOUBLE), CASE "
+        f"WHEN ({text}) IS NULL THEN NULL "
+        # 1,234.50
+        f"WHEN regexp_full_match({t}, '[-+]?\\d{{1,3}}(,\\d{{3}})+(\\.\\d+)?') "
+        f"THEN try_cast(replace({t}, ',', '') AS DOUBLE) "
+        # 1.234,50 and 12,5
+        f"WHEN regexp_full_match({t}, '[-+]?\\d{{1,3}}(\\.\\d{{3}})*,\\d{{1,2}}') "
+        f"THEN try_cast(replace(replace({t}, '.', ''), ',', '.') AS DOUBLE) "
+        # 1 234.50 and 1'234.50
+        f"WHEN regexp_full_match({t}, '[-+]?\\d{{1,3}}([ ''\u00a0]\\d{{3}})+(\\.\\d+)?') "
+        f"THEN try_cast(regexp_replace({t}, '[ ''\u00a0]', '', 'g') AS DOUBLE) "
+        f"ELSE try_cast({t} AS DOUBLE) END, "
+        f"CASE WHEN ({text}) IS NOT NULL THEN 'infinity'::DOUBLE END)"
+    )
+
+
+def _event(text: str, plan: Layout, events: Mapping[str, str]) -> str:
+    """The event by the name that a store has for it; other names stay as they are."""
+    if not plan.known_events:
+        return f"lower({text})"
+    spelled = f"translate(lower({text}), '_- ', '')"
+    further = {
+        event: [_spelled(name) for name in events if events[name] == event] for event in EVENTS
+    }
+    cases = " ".join(
+        f"WHEN {spelled} IN ({', '.join(map(literal, [*names.split(), *further[event]]))}) "
+        f"THEN {literal(event)}"
+        for event, names in EVENTS.items()
+    )
+    exact = ", ".join(map(literal, EVENTS))
+    return f"CASE WHEN {text} IN ({exact}) THEN {text} {cases} ELSE {text} END"
+
+
+def _spelled(name: str) -> str:
+    return re.sub("[_ -]", "", name.lower())
+
+
+def _events_known(
+    connection: duckdb.DuckDBPyConnection,
+    parts: Sequence[Part],
+    found: Mapping[str, Mapping[str, str]],
+    events: Mapping[str, str],
+) -> bool:
+    """Whether the first rows of any part hold an event that stores have."""
+    wrong = sorted(set(events.values()) - set(EVENTS))
+    if wrong:
+        raise DatasetError(f"events maps to {wrong}, expected some of {', '.join(EVENTS)}")
+    known = {name for names in EVENTS.values() for name in names.split()}
+    known |= {_spelled(name) for name in events}
+    for part in parts:
+        if "event" not in found[part.name]:
+            continue
+        names = connection.execute(
+            f"SELECT DISTINCT {_text(found[part.name]['event'])} "
+            f"FROM (SELECT * FROM {part.look_ahead} LIMIT 10000)"
+        ).fetchall()
+        if any(name is not None and _spelled(name) in known for (name,) in names):
+            return True
+    return False
+
+
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+_NAMED_MONTHS = (
+    *(f"{day}{clock}" for day in ("%d %B %Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y")
+      for clock in _CLOCKS),
+    "%a, %d %b %Y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S",
+)  # fmt: skip
+_WITH_OFFSET = ("%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z")
+_NUMERIC_DATE = r"^\d{1,2}/\d{1,2}/\d{2}(\d{2})?(\s|$)"
+
+
+def _slashed(text: str) -> str:
+    """A date like 31.5.2024 or 5-31-24 with slashes (and nothing else changed)."""
+    return f"regexp_replace({text}, '^(\\d{{1,2}})[./-](\\d{{1,2}})[./-]', '\\1/\\2/')"
+
+
+def _numeric_date(text: str, day_first: bool) -> str:
+    slashed = _slashed(text)
+    order = "%d/%m" if day_first else "%m/%d"
+
+    def formats(year: str) -> str:
+        return "[" + ", ".join(literal(f"{order}/{year}{clock}") for clock in _CLOCKS) + "]"
+
+    return (
+        f"CASE WHEN regexp_matches({slashed}, '^\\d{{1,2}}/\\d{{1,2}}/\\d{{4}}') "
+        f"THEN try_strptime({slashed}, {formats('%Y')}) "
+        f"ELSE try_strptime({slashed}, {formats('%y')}) END"
+    )
+
+
+def _time(text: str, day_first: bool | None) -> str:
+    """A time as TIMESTAMP in UTC; NULL where it cannot be read."""
+    number = f"try_cast({text} AS DOUBLE)"
+    local = "timezone('UTC', timezone(current_setting('TimeZone'), {}))"
+    date = _numeric_date(text, day_first) if day_first is not None else "NULL::TIMESTAMP"
+    named = ", ".join(map(literal, _NAMED_MONTHS))
+    offset = ", ".join(map(literal, _WITH_OFFSET))
+    year_first = f"CASE WHEN contains({text}, '/') THEN replace({text}, '/', '-') ELSE {text} END"
+    return (
+        "CASE "
+        # 2024-05-31, and not 5/31/2024 or 31/5/2024 (all separators come before "0")
+        f"WHEN substr({text}, 5, 1) IN ('-', '/') AND {text}[3] >= '0' AND {text}[2] >= '0' "
+        f"THEN make_timestamp(epoch_us(try_cast({year_first} AS TIMESTAMPTZ))) "
+        # 20240531; as seconds it would be a day of 1970
+        f"WHEN {number} BETWEEN 19000101 AND 21001231 "
+        f"THEN {local.format(f'try_strptime({text}, ' + literal('%Y%m%d') + ')')} "
+        f"WHEN {number} BETWEEN 1900 AND 2100 THEN NULL "  # a year is no time
+        f"WHEN abs({number}) <= 1e11 THEN make_timestamp(round({number} * 1e6)::BIGINT) "
+        f"WHEN abs({number}) <= 1e14 THEN make_timestamp(round({number} * 1e3)::BIGINT) "
+        f"WHEN abs({number}) <= 1e17 THEN make_timestamp(round({number})::BIGINT) "
+        f"WHEN abs({number}) <= 5e18 THEN make_timestamp(round({number} / 1e3)::BIGINT) "
+        f"WHEN regexp_matches({_slashed(text)}, {literal(_NUMERIC_DATE)}) "
+        f"THEN {local.format(date)} "
+        f"ELSE coalesce({local.format(f'try_strptime({text}, [{named}])')}, "
+        f"timezone('UTC', try_strptime({text}, [{offset}]))) END"
+    )
+
+
+def _day_first(
+    connection: duckdb.DuckDBPyConnection, part: Part, column: str, given: bool | None
+) -> bool | None:
+    """Whether 3/4/2024 is in April, by which reading makes sense of more rows of the part."""
+    text = _text(column)
+    numeric = f"regexp_matches({_slashed('t')}, {literal(_NUMERIC_DATE)})"
+    [(seen,)] = connection.execute(
+        f"SELECT count(*) FILTER ({numeric}) "
+        f"FROM (SELECT {text} AS t FROM {part.look_ahead} LIMIT 10000)"
+    ).fetchall()
+    if not seen:
+        return given
+    if given is not None:
+        return given
+    month, day = _numeric_date("t", day_first=False), _numeric_date("t", day_first=True)
+    [(n_month, n_day, differ)] = connection.execute(
+        f"SELECT count({month}), count({day}), count(*) FILTER ({month} <> {day}) "
+        f"FROM (SELECT {text} AS t FROM {part.look_ahead}) WHERE {numeric}"
+    ).fetchall()
+    if n_month == n_day and differ:
+        raise DatasetError(
+            f"{part.name}: the dates of column {column!r} can be read with the day or the month "
+            "first; say which with day_first=True or day_first=False"
+        )
+    return bool(n_day > n_month)
