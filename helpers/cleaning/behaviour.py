@@ -37,13 +37,14 @@ class Thresholds:
 
     Attributes
     ----------
-    fewest_views : int, at least 2
-        Users with fewer page views are never judged: 20 is where a rhythm begins to show.
+    fewest_clicks : int, at least 2
+        Users with fewer views and carts together are never judged: 20 is where a rhythm begins
+        to show.
     bot_points, staff_points, suspect_points : int
         A user is a bot, is staff, is suspected to be staff from so many points on. No single sign
         reaches 4 or 5: every verdict rests on two signs at least.
     fast_views, very_fast_views : int, views in one clock hour
-        The busiest hour of people had 84 views; 200 is one every 18 seconds for a whole hour.
+        The busiest hour of people had 84 views; 300 is one every 12 seconds for a whole hour.
     fewest_gaps : int
         Regular spacing is judged from 50 gaps on; with 20, people look regular by chance.
     gap_seconds, pause_seconds : float, seconds
@@ -65,16 +66,25 @@ class Thresholds:
         Share of the active hours that lie in the user's quietest 8 hours of the day, whatever
         hours these are, once `night_hours` hours were active. Around the clock it is .33;
         people sleep: .12 at most.
-    ordered_share, ordered_steps : float, 0.5 to 1; int
+    ordered_share, strict_share, ordered_steps : float, 0.5 to 1; int
         Share of steps from one item to the next that go up (or down) in the order of the ids,
-        once so many steps were made. People: .25 to .75.
+        once so many steps were made. People: .16 to .75. Staff who work through the catalogue
+        stray now and then, a loop over it hardly does.
     broad_items, very_broad_items : int, distinct items viewed
         Breadth counts only without depth (`depth_share`).
     depth_share : float, 0 to 1
         Carts and purchases per view that still count as no depth. People who buy: median .22.
+    fresh_share, fresh_views : float, 0 to 1; int
+        Distinct items per view from which a user never comes back to an item, once so many views
+        were made. People compare and return. (The Retailrocket sample holds each view of a
+        user and item once, so everybody is "fresh" there; the other signs must bear that.)
+    watch_visits, watch_views : float, views per item; int
+        A user who looks at the same items 8 times each, 150 views in all, without depth, watches
+        prices or stock.
+    hoard_carts : int
+        Carts in all, more than views and 100 times the purchases: stock is blocked, not bought.
     fruitless_share : float, 0 to 1
-        Valid purchases per view up to which a user hardly buys: a single alibi purchase in 200
-        views is none.
+        Valid purchases per view up to which a user buys nothing: one in 1,000 views is an alibi.
     buyer_share : float, 0 to 1
         Valid purchases per view from which a user buys as people do, which takes points away.
     zone : str
@@ -83,6 +93,8 @@ class Thresholds:
         Office hours, Monday to Friday, in that zone.
     office_share, office_days : float, 0 to 1; int
         Share of active hours that lie in office hours, over at least so many days.
+    staff_share : float, 0 to 1
+        Valid purchases per view up to which an account hardly buys; staff may order now and then.
     staff_items : int, distinct items viewed
         Staff look at everything; this is wide browsing by staff's slower standards.
     test_carts : int
@@ -91,11 +103,11 @@ class Thresholds:
         Orders cancelled or with a price of zero, and at least as many as valid orders.
     """
 
-    fewest_views: int = 20
+    fewest_clicks: int = 20
     bot_points: int = 4
     staff_points: int = 5
     suspect_points: int = 3
-    fast_views: int = 200
+    fast_views: int = 300
     very_fast_views: int = 600
     fewest_gaps: int = 50
     gap_seconds: float = 7200.0
@@ -108,28 +120,36 @@ class Thresholds:
     night_share: float = 0.17
     night_hours: int = 48
     ordered_share: float = 0.9
-    ordered_steps: int = 50
+    strict_share: float = 0.97
+    ordered_steps: int = 30
     broad_items: int = 150
     very_broad_items: int = 1500
-    depth_share: float = 0.01
-    fruitless_share: float = 0.005
+    depth_share: float = 0.02
+    fresh_share: float = 0.99
+    fresh_views: int = 150
+    watch_visits: float = 8.0
+    watch_views: int = 150
+    hoard_carts: int = 100
+    fruitless_share: float = 0.001
     buyer_share: float = 0.02
     zone: str = "UTC"
     office_from: int = 8
     office_to: int = 18
     office_share: float = 0.9
     office_days: int = 10
+    staff_share: float = 0.005
     staff_items: int = 100
     test_carts: int = 10
     void_orders: int = 2
 
     def __post_init__(self) -> None:
-        if self.fewest_views < 2:
+        if self.fewest_clicks < 2:
             raise ValueError(
-                f"fewest_views is {self.fewest_views}, expected 2 or more: one view has no rhythm"
+                f"fewest_clicks is {self.fewest_clicks}, expected 2 or more: one click has no rhythm"
             )
-        for name in ("even_share", "night_share", "ordered_share", "depth_share",
-                     "fruitless_share", "buyer_share", "office_share"):  # fmt: skip
+        for name in ("even_share", "night_share", "ordered_share", "strict_share",
+                     "depth_share", "fresh_share", "fruitless_share", "buyer_share",
+                     "office_share", "staff_share"):  # fmt: skip
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}, expected a share from 0 to 1")
@@ -160,7 +180,7 @@ WITH events AS NOT MATERIALIZED (
             count(*) FILTER (event = 'cart' AND NOT void) AS carts,
             count(*) FILTER (is_order AND NOT void) AS purchases
         FROM events GROUP BY user_id
-        HAVING count(*) FILTER (is_view AND NOT void) >= $fewest
+        HAVING count(*) FILTER ((is_view OR event = 'cart') AND NOT void) >= $fewest
     )
 ), bought AS (
     SELECT u, count(DISTINCT timestamp) FILTER (NOT void) AS orders,
@@ -174,7 +194,7 @@ WITH events AS NOT MATERIALIZED (
     SELECT u, sum(n)::BIGINT AS views, max(timestamp) AS latest,
         CASE WHEN min(timestamp::TIME) = max(timestamp::TIME) THEN 86400
             WHEN bool_and(epoch_us(timestamp) % 60000000 = 0) THEN 60 ELSE 1 END AS tick
-    FROM moments GROUP BY u HAVING sum(n) >= $fewest
+    FROM moments GROUP BY u
 ), variety AS (
     SELECT u, count(DISTINCT item_id) AS items
     FROM events JOIN judged USING (user_id) WHERE is_view AND NOT void GROUP BY u
@@ -223,16 +243,16 @@ WITH events AS NOT MATERIALIZED (
         WHERE address IS NOT NULL AND NOT void GROUP BY ALL)
     GROUP BY u
 )
-SELECT user_id, views, items, carts, purchases,
+SELECT user_id, coalesce(views, 0) AS views, coalesce(items, 0) AS items, carts, purchases,
     coalesce(orders, 0) AS orders, coalesce(void_orders, 0) AS void_orders, days, active_hours,
     CASE WHEN tick < 86400 THEN busiest_hour END AS busiest_hour, hours_in_day, stretch_hours,
     night_share, CASE WHEN tick < 86400 THEN office_share END AS office_share, tick, gaps,
     q[2] AS gap_median, q[3] / nullif(q[1], 0) AS gap_spread, even_share, item_steps,
     ascending, address
-FROM judged JOIN totals USING (u) JOIN variety USING (u) JOIN days USING (u) JOIN clock USING (u)
-    JOIN walk USING (u)
-    JOIN stretches USING (u) LEFT JOIN rhythm USING (u) LEFT JOIN even USING (u)
-    LEFT JOIN bought USING (u) LEFT JOIN addresses USING (u)
+FROM judged LEFT JOIN totals USING (u) LEFT JOIN variety USING (u) LEFT JOIN days USING (u)
+    LEFT JOIN clock USING (u) LEFT JOIN walk USING (u) LEFT JOIN stretches USING (u)
+    LEFT JOIN rhythm USING (u) LEFT JOIN even USING (u) LEFT JOIN bought USING (u)
+    LEFT JOIN addresses USING (u)
 ORDER BY user_id
 """
 # The active hours in the eight hours of the day that begin at `start`.
@@ -254,7 +274,7 @@ def evidence(
         and `address` (may be NULL). Purchases with a price of zero or less and events
         "return" count as cancelled.
     thresholds : Thresholds, optional
-        Read here: `fewest_views`, `zone`, the office hours, `gap_seconds`, `pause_seconds`.
+        Read here: `fewest_clicks`, `zone`, the office hours, `gap_seconds`, `pause_seconds`.
 
     Returns
     -------
@@ -296,7 +316,7 @@ def evidence(
     frame = connection.execute(
         _SQL.format(table=_quoted(table), quiet=quiet),
         {
-            "fewest": limits.fewest_views,
+            "fewest": limits.fewest_clicks,
             "office_from": limits.office_from,
             "office_to": limits.office_to,
             "zone": limits.zone,
@@ -357,13 +377,30 @@ SIGNS = (
          lambda e, t: (e.item_steps >= t.ordered_steps)
          & ((e.ascending - 0.5).abs() >= t.ordered_share - 0.5),
          "{ascending:.0%} of {item_steps:,.0f} steps go up the item ids"),
+    Sign("strictly in order", "bot", 1, "{strict_share:.0%} or more",
+         lambda e, t: (e.item_steps >= t.ordered_steps)
+         & ((e.ascending - 0.5).abs() >= t.strict_share - 0.5), ""),
+    Sign("never comes back", "bot", 2, "{fresh_views} views or more, {fresh_share:.0%} of them of "
+         "an item not viewed before",
+         lambda e, t: (e.views >= t.fresh_views) & (e["items"] >= t.fresh_share * e.views),
+         "{items:,.0f} items in {views:,.0f} views, hardly one twice"),
+    Sign("watches", "bot", 3, "{watch_views} views or more, {watch_visits:g} or more of each item, "
+         "at most {depth_share:.1%} carts and purchases per view",
+         lambda e, t: (e.views >= t.watch_views) & (e.views >= t.watch_visits * e["items"])
+         & (e.depth <= t.depth_share),
+         "{views:,.0f} views of the same {items:,.0f} items, {carts:,.0f} put into a cart"),
+    Sign("hoards", "bot", 3, "{hoard_carts} carts or more, more than views, at most one purchase "
+         "in 100 carts",
+         lambda e, t: (e.carts >= t.hoard_carts) & (e.carts > e.views)
+         & (100 * e.purchases <= e.carts),
+         "{carts:,.0f} carts, {purchases:,.0f} purchases"),
     Sign("breadth without depth", "bot", 1, "{broad_items:,} items or more viewed, at most "
          "{depth_share:.1%} carts and purchases per view",
          lambda e, t: (e["items"] >= t.broad_items) & (e.depth <= t.depth_share),
          "{items:,.0f} items viewed, {carts:,.0f} put into a cart"),
     Sign("very broad", "bot", 1, "{very_broad_items:,} items or more, as little depth",
          lambda e, t: (e["items"] >= t.very_broad_items) & (e.depth <= t.depth_share), ""),
-    Sign("hardly buys", "bot", 1, "at most {fruitless_share:.1%} valid purchases per view",
+    Sign("no purchase", "bot", 1, "at most {fruitless_share:.1%} valid purchases per view",
          lambda e, t: e.conversion <= t.fruitless_share,
          "{purchases:,.0f} purchases in {views:,.0f} views"),
     Sign("buys", "bot", -4, "{buyer_share:.1%} valid purchases per view or more",
@@ -377,8 +414,8 @@ SIGNS = (
          "valid purchases per view",
          lambda e, t: (e["items"] >= t.staff_items) & (e.conversion <= t.buyer_share),
          "{items:,.0f} items viewed, {carts:,.0f} put into a cart"),
-    Sign("hardly buys", "staff", 1, "at most {fruitless_share:.1%} valid purchases per view",
-         lambda e, t: e.conversion <= t.fruitless_share,
+    Sign("hardly buys", "staff", 1, "at most {staff_share:.1%} valid purchases per view",
+         lambda e, t: e.conversion <= t.staff_share,
          "{purchases:,.0f} purchases in {views:,.0f} views"),
     Sign("test carts", "staff", 1, "{test_carts} carts or more, at most one purchase in 10 carts",
          lambda e, t: (e.carts >= t.test_carts) & (10 * e.purchases <= e.carts),
@@ -449,8 +486,8 @@ def judge(evidence: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.Da
             f"evidence lacks {', '.join(missing)}; pass what behaviour.evidence() returned"
         )
     facts = evidence.assign(
-        conversion=evidence["purchases"] / evidence["views"],
-        depth=(evidence["purchases"] + evidence["carts"]) / evidence["views"],
+        conversion=evidence["purchases"] / evidence["views"].clip(lower=1),
+        depth=(evidence["purchases"] + evidence["carts"]) / evidence["views"].clip(lower=1),
     )
     scores = {verdict: pd.Series(0, index=facts.index) for verdict in ("bot", "staff")}
     told: dict[str, pd.Series] = {}
