@@ -1,15 +1,96 @@
 """From observed strength to confidence: how much an observed cell weighs in the loss.
 
-Every function takes the matrix of strengths and returns a new one with the same cells. implicit
+:func:`event_values` gives each event of a log its value, before events are merged into cells. All
+other functions take the matrix of strengths and return a new one with the same cells. implicit
 fits the values as they are, without the "+1" of Hu et al.; so a weight below 1 makes an observed
 cell count *less* than an unobserved one, and a negative weight means "disliked".
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+import pandas as pd
 from implicit.nearest_neighbours import bm25_weight, tfidf_weight
 from scipy.sparse import coo_matrix, csr_matrix
 
 SECONDS_PER_DAY = 86_400
+
+EVENT_WEIGHTS: dict[str, float] = {"view": 1, "cart": 3, "remove_from_cart": 0, "purchase": 5}
+"""Where a search for the weights of a store's events starts; 0 leaves the events out."""
+
+
+def event_values(
+    events: pd.DataFrame,
+    weights: Mapping[str, float] = EVENT_WEIGHTS,
+    *,
+    half_life_days: float | None = None,
+    now: pd.Timestamp | str | None = None,
+) -> pd.DataFrame:
+    """Give each event of a store's log its value: a weight for its kind, fading with its age.
+
+    ``value = weights[event] * 0.5 ** (age / half_life)``
+
+    Parameters
+    ----------
+    events : DataFrame
+        Columns ``event`` (text) and ``timestamp`` (UTC), and any others.
+    weights : mapping of str to float, at least 0
+        Weight of each kind of event; one that is not in the log does no harm.
+    half_life_days : float, above 0, optional
+        Days after which an event counts half; without it events do not fade.
+    now : Timestamp or str, optional
+        Moment from which age is counted, not before the latest event; that event when not given.
+        Without a zone it is taken as UTC.
+
+    Returns
+    -------
+    DataFrame
+        The events of positive weight, in the same order and with the same index, with a new
+        ``value``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, the log holds a kind of event without a weight, a weight is
+        negative or not finite, or ``now`` lies before an event.
+
+    Notes
+    -----
+    The quantity does not multiply the weight: a wholesaler's order of 1,000 pieces is one decision
+    to buy, not 1,000 times the taste of someone who bought one. Two orders count twice, because
+    :meth:`helpers.interactions.Interactions.from_frame` adds up the events of a pair.
+
+    Examples
+    --------
+    >>> log = pd.DataFrame({
+    ...     "event": ["view", "remove_from_cart", "purchase"],
+    ...     "timestamp": pd.to_datetime(["2026-01-01", "2026-01-05", "2026-01-11"], utc=True)})
+    >>> event_values(log, half_life_days=10)[["event", "value"]].values.tolist()
+    [['view', 0.5], ['purchase', 5.0]]
+    """
+    missing = [name for name in ("event", "timestamp") if name not in events]
+    if missing:
+        raise ValueError(f"events lacks the columns {missing}; it has {list(events.columns)}")
+    for name, weight in weights.items():
+        _check(f"weights[{name!r}]", weight, weight >= 0, "0 or more")
+    of_event = events["event"].map(dict(weights)).astype(np.float64)
+    if of_event.isna().any():
+        unknown = sorted(map(str, events.loc[of_event.isna(), "event"].unique()))
+        raise ValueError(
+            f"weights names {list(weights)} but the log also holds the events {unknown}; give each "
+            "a weight (0 leaves its events out)"
+        )
+    if half_life_days is not None and len(events):
+        latest = events["timestamp"].max()
+        moment = latest if now is None else pd.Timestamp(now)
+        moment = moment.tz_localize("UTC") if moment.tz is None else moment
+        if moment < latest:
+            raise ValueError(
+                f"now is {moment}, but the log goes on until {latest}; pass a later one"
+            )
+        of_event *= _fading((moment - events["timestamp"]).dt.total_seconds(), half_life_days)
+    valued = events.assign(value=of_event)
+    return valued[of_event > 0]
 
 
 def binary(user_items: csr_matrix) -> csr_matrix:
@@ -165,7 +246,6 @@ def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: floa
     >>> recency(csr_matrix([[4.0, 4.0]]), days, half_life_days=10).toarray()
     array([[2., 4.]])
     """
-    _check("half_life_days", half_life_days, half_life_days > 0, "above 0")
     if len(timestamps) != user_items.nnz:
         raise ValueError(
             f"timestamps has {len(timestamps)} entries, but user_items stores {user_items.nnz} "
@@ -173,9 +253,16 @@ def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: floa
         )
     if user_items.nnz == 0:
         return user_items.astype(np.float64)
-    age = (timestamps.max() - timestamps) / np.timedelta64(1, "s") / SECONDS_PER_DAY
-    faded = user_items.data * 0.5 ** (age / half_life_days)
+    seconds = (timestamps.max() - timestamps) / np.timedelta64(1, "s")
+    faded = user_items.data * _fading(seconds, half_life_days)
     return _with_data(user_items, np.maximum(faded, np.finfo(np.float32).tiny))
+
+
+def _fading(seconds: np.ndarray | pd.Series, half_life_days: float) -> np.ndarray:
+    """What is left of a weight after so many seconds, never 0."""
+    _check("half_life_days", half_life_days, half_life_days > 0, "above 0")
+    age = np.asarray(seconds, dtype=np.float64) / SECONDS_PER_DAY
+    return np.maximum(0.5 ** (age / half_life_days), float(np.finfo(np.float32).tiny))
 
 
 def _with_data(user_items: csr_matrix, data: np.ndarray) -> csr_matrix:

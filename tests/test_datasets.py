@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 
 from helpers import datasets
-from helpers.datasets import Dataset
+from helpers.datasets import Dataset, movielens, shapes
 from helpers.fetch import DatasetError, HttpArchive, PackageMirror, SourceError
 
 DATA = Path(__file__).parents[1] / "data"
-GENRES = datasets._GENRES_100K.split("|")
+GENRES = movielens._GENRES_100K.split("|")
 TRAILING_SPACE = {"1128", "1201", "1635"}
 COLUMNS = ["user_id", "item_id", "value", "timestamp"]
 
 
 @pytest.fixture(scope="module")
-def movielens() -> Dataset:
+def ml100k() -> Dataset:
     return datasets.load("movielens-100k", data_dir=DATA)
 
 
@@ -32,15 +32,15 @@ def zipped(members: dict[str, bytes]) -> zipfile.ZipFile:
 
 
 @pytest.fixture(scope="module")
-def ratings(movielens: Dataset) -> bytes:
-    return (DATA / "raw" / movielens.name / "ratings.tsv").read_bytes()
+def ratings(ml100k: Dataset) -> bytes:
+    return (DATA / "raw" / ml100k.name / "ratings.tsv").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def official(movielens: Dataset, ratings: bytes) -> zipfile.ZipFile:
+def official(ml100k: Dataset, ratings: bytes) -> zipfile.ZipFile:
     """The archive as GroupLens publishes it: latin-1, flags, three titles with a blank."""
     lines = []
-    for item, title, genres in movielens.items.itertuples(index=False):
+    for item, title, genres in ml100k.items.itertuples(index=False):
         space = " " if item in TRAILING_SPACE else ""
         flags = ["1" if genre in genres.split("|") else "0" for genre in GENRES]
         lines.append("|".join([item, title + space, "01-Jan-1995", "", "http://x", *flags]) + "\n")
@@ -48,10 +48,10 @@ def official(movielens: Dataset, ratings: bytes) -> zipfile.ZipFile:
 
 
 @pytest.fixture(scope="module")
-def mirror(movielens: Dataset, ratings: bytes) -> zipfile.ZipFile:
+def mirror(ml100k: Dataset, ratings: bytes) -> zipfile.ZipFile:
     """The archive as the mirror has it: UTF-8, the year apart, "unkonwn"."""
     lines = ["item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"]
-    for item, title, genres in movielens.items.itertuples(index=False):
+    for item, title, genres in ml100k.items.itertuples(index=False):
         name, year = ("unkonwn", "unkonwn") if item == "267" else title[:-1].rsplit(" (", 1)
         lines.append(f"{item}\t{name}\t{year}\t{genres.replace('|', ' ')}\n")
     header = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -59,8 +59,8 @@ def mirror(movielens: Dataset, ratings: bytes) -> zipfile.ZipFile:
     return zipped({f"{stem}.inter": header + ratings, f"{stem}.item": "".join(lines).encode()})
 
 
-def test_movielens_100k_is_what_it_should_be(movielens: Dataset) -> None:
-    frame, items = movielens.interactions, movielens.items
+def test_movielens_100k_is_what_it_should_be(ml100k: Dataset) -> None:
+    frame, items = ml100k.interactions, ml100k.items
     assert (len(frame), frame["user_id"].nunique(), frame["item_id"].nunique()) == (
         100_000,
         943,
@@ -76,29 +76,29 @@ def test_movielens_100k_is_what_it_should_be(movielens: Dataset) -> None:
     assert items["item_id"].is_unique
     assert set(frame["item_id"]) <= set(items["item_id"])
     assert (
-        movielens.sha256
+        ml100k.sha256
         == hashlib.sha256(
             (DATA / "raw" / "movielens-100k" / "ratings.tsv").read_bytes()
         ).hexdigest()
     )
 
 
-def test_the_titles_that_the_sources_spell_differently(movielens: Dataset) -> None:
-    titles = movielens.items.set_index("item_id")["title"]
+def test_the_titles_that_the_sources_spell_differently(ml100k: Dataset) -> None:
+    titles = ml100k.items.set_index("item_id")["title"]
     assert titles["267"] == "unknown"
     assert titles[list(TRAILING_SPACE)].str.endswith(")").all()
     assert titles["543"] == "Misérables, Les (1995)"
     assert (titles == titles.str.strip()).all()
 
 
-def test_rows_of_the_same_second_keep_the_order_of_the_file(movielens: Dataset) -> None:
+def test_rows_of_the_same_second_keep_the_order_of_the_file(ml100k: Dataset) -> None:
     raw = pd.read_csv(
         DATA / "raw" / "movielens-100k" / "ratings.tsv", sep="\t", names=COLUMNS, dtype=str
     )
     raw["row"] = range(len(raw))
     expected = raw.assign(t=raw["timestamp"].astype(int)).sort_values(["t", "row"])
     for column in ("user_id", "item_id"):
-        assert movielens.interactions[column].tolist() == expected[column].tolist()
+        assert ml100k.interactions[column].tolist() == expected[column].tolist()
     # The figure that the docstring and data/README.md quote.
     shared = raw.duplicated(["user_id", "timestamp"], keep=False).mean()
     assert round(shared, 2) == 0.76
@@ -107,19 +107,16 @@ def test_rows_of_the_same_second_keep_the_order_of_the_file(movielens: Dataset) 
 def test_both_sources_of_movielens_100k_give_the_same_bytes(
     official: zipfile.ZipFile, mirror: zipfile.ZipFile
 ) -> None:
-    from_official = datasets._official_100k(official)
-    assert from_official == datasets._mirror_100k(mirror)
-    known = datasets._NAMED["movielens-100k"]
-    assert {name: hashlib.sha256(data).hexdigest() for name, data in from_official.items()} == {
-        "ratings.tsv": known.ratings_sha256,
-        "items.tsv": known.items_sha256,
-    }
+    from_official = movielens._official_100k(official)
+    assert from_official == movielens._mirror_100k(mirror)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in from_official.items()}
+    assert digests == movielens._100K.published.expected
 
 
 @pytest.mark.parametrize("served", ["official", "mirror"])
 def test_frames_are_identical_whatever_the_source(
     served: str,
-    movielens: Dataset,
+    ml100k: Dataset,
     tmp_path: Path,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -138,14 +135,14 @@ def test_frames_are_identical_whatever_the_source(
     monkeypatch.setattr(PackageMirror, "download", copy)
     monkeypatch.setattr(HttpArchive, "download", copy if served == "official" else silent)
     loaded = datasets.load("movielens-100k", data_dir=tmp_path)
-    pd.testing.assert_frame_equal(loaded.interactions, movielens.interactions)
-    pd.testing.assert_frame_equal(loaded.items, movielens.items)
-    assert (loaded.sha256, loaded.source) == (movielens.sha256, movielens.source)
+    pd.testing.assert_frame_equal(loaded.interactions, ml100k.interactions)
+    pd.testing.assert_frame_equal(loaded.items, ml100k.items)
+    assert (loaded.sha256, loaded.source) == (ml100k.sha256, ml100k.source)
     assert served in (tmp_path / "raw" / "movielens-100k" / "source.json").read_text()
 
 
 def test_both_sources_of_movielens_1m_give_the_same_bytes() -> None:
-    unused = set(datasets._UNUSED_IDS_1M.split())
+    unused = set(movielens._UNUSED_IDS_1M.split())
     ids = [item for item in map(str, range(1, 3953)) if item not in unused]
     films = [(item, f"Café {item}, The (1999)") for item in ids]
     log = [("1", ids[5], 5, 978300760), ("6040", ids[-1], 1, 956703932), ("1", ids[0], 3, 97830076)]
@@ -164,13 +161,13 @@ def test_both_sources_of_movielens_1m_give_the_same_bytes() -> None:
     mirror = zipped(
         {f"{stem}.item": f"header\r\n{rows}".encode(), f"{stem}.inter": f"h\r\n{events}".encode()}
     )
-    assert datasets._mirror_1m(mirror) == datasets._official_1m(official)
+    assert movielens._mirror_1m(mirror) == movielens._official_1m(official)
 
 
 def test_movielens_1m_is_read(tmp_path: Path) -> None:
     path = tmp_path / "ratings.dat"
     path.write_text("1::1193::5::978300760\n6040::1::3::956703932\n")
-    frame = datasets._read_ratings_1m(path)
+    frame = movielens._read_ratings_1m(path)
     assert frame.to_dict("list") == {
         "user_id": ["1", "6040"],
         "item_id": ["1193", "1"],
@@ -180,14 +177,14 @@ def test_movielens_1m_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_used_in_silence(
-    movielens: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ml100k: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "fetch", lambda *_: pytest.fail("asked a source"))
+    monkeypatch.setattr(shapes, "fetch", lambda *_: pytest.fail("asked a source"))
     datasets.load(data_dir=DATA)
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.usefixtures("movielens")
+@pytest.mark.usefixtures("ml100k")
 @pytest.mark.parametrize("name", ["ratings.tsv", "items.tsv"])
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing"])
 def test_damaged_raw_files_are_never_used(tmp_path: Path, name: str, damage: str) -> None:
@@ -206,10 +203,10 @@ def test_damaged_raw_files_are_never_used(tmp_path: Path, name: str, damage: str
     [("movielens-100", "movielens-100k"), ("MovieLens_1M", "movielens-1m"), ("netflix", None)],
 )
 def test_unknown_name(name: str, near: str | None) -> None:
-    for ask in (datasets.load, datasets.describe, datasets.slug):
+    for ask in (datasets.load, datasets.raw_log, datasets.describe, datasets.slug):
         with pytest.raises(DatasetError, match=f"there is no data set '{name}'") as caught:
             ask(name)
-        assert "Known names: movielens-100k, movielens-1m" in str(caught.value)
+        assert "Known names: movielens-100k, movielens-1m, online-retail" in str(caught.value)
         assert ("did you mean" in str(caught.value)) == (near is not None)
         assert near is None or f"did you mean '{near}'?" in str(caught.value)
 
@@ -226,9 +223,25 @@ def test_columns_are_for_own_files() -> None:
 
 
 def test_names_and_descriptions() -> None:
+    assert datasets.names() == [
+        "movielens-100k",
+        "movielens-1m",
+        "online-retail",
+        "store-simulated",
+        "retailrocket",
+        "rees46",
+    ]
     assert datasets.names()[0] == datasets.DEFAULT
-    for name in datasets.names():
-        assert "not to be redistributed" in datasets.describe(name)
+    # What a reader must know before using it stands in the first line that he sees.
+    for name, words in {
+        "movielens-100k": "not to be redistributed",
+        "movielens-1m": "not to be redistributed",
+        "online-retail": "CC BY 4.0",
+        "store-simulated": "SIMULATED",
+        "retailrocket": "data/raw/retailrocket/",
+        "rees46": "data/raw/rees46/",
+    }.items():
+        assert words in datasets.describe(name)
 
 
 @pytest.mark.parametrize(
@@ -243,6 +256,12 @@ def test_names_and_descriptions() -> None:
         (".csv", "log"),
         ("日本.csv", "日本"),
         ("../..csv", "log"),
+        ("Monthly Exports/", "monthly-exports"),
+        (Path("exports"), "exports"),
+        ("exports/*.csv", "exports"),
+        ("exports/2024-*.csv.gz", "exports-2024"),
+        ("*.csv", "log"),
+        ("raw/online-retail/", "online-retail-log"),
     ],
 )
 def test_slug(path: str | Path, expected: str) -> None:

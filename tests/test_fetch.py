@@ -255,6 +255,15 @@ def test_archive_put_by_hand_needs_no_network(folder: Path) -> None:
     assert (folder.parent / "data.zip").exists(), "the user's file is not ours to remove"
 
 
+def test_large_file(folder: Path) -> None:
+    """As large as the largest that the project fetches."""
+    content = CONTENT * 160
+    folder.parent.mkdir()
+    (folder.parent / "data.zip").write_bytes(zipped(content))
+    fetch.fetch([unreachable()], {"a.bin": hashlib.sha256(content).hexdigest()}, folder)
+    assert (folder / "a.bin").stat().st_size == len(content) > 50_000_000
+
+
 def test_wrong_archive_put_by_hand_is_named_and_kept(folder: Path) -> None:
     folder.parent.mkdir()
     by_hand = folder.parent / "data.zip"

@@ -456,8 +456,8 @@ def _time(text: str, day_first: bool | None) -> str:
     year_first = f"CASE WHEN contains({text}, '/') THEN replace({text}, '/', '-') ELSE {text} END"
     return (
         "CASE "
-        # 2024-05-31, and not 5/31/2024 or 31/5/2024 (all separators come before "0")
-        f"WHEN substr({text}, 5, 1) IN ('-', '/') AND {text}[3] >= '0' AND {text}[2] >= '0' "
+        # The first test is quick; the second also takes 2024-5-31.
+        f"WHEN {text} LIKE '____-__-%' OR regexp_matches({text}, '^\\d{{4}}[-/]\\d') "
         f"THEN make_timestamp(epoch_us(try_cast({year_first} AS TIMESTAMPTZ))) "
         # 20240531; as seconds it would be a day of 1970
         f"WHEN {number} BETWEEN 19000101 AND 21001231 "

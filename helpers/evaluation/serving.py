@@ -1,0 +1,351 @@
+"""Who gets the model's list and who the popular one: the purchasers' rule, and what it costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+from helpers import metrics, tuning, weighting
+from helpers.baselines import Popularity
+from helpers.evaluation.experiment import chosen_recipe
+from helpers.evaluation.measures import item_counts, verdict
+from helpers.evaluation.store import StoreSplit, since, store_split
+from helpers.recommend import rank_items
+from helpers.tuning.tasks import DIGITS, Settings
+
+GROUPS = ("purchasers", "visitors", "unknown")
+RULE, TO_ALL = "purchasers' rule", "ALS for all"
+
+
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """What each policy shows to whom, and what those people then bought.
+
+    Attributes
+    ----------
+    groups : Series of str
+        Index ``user_id``: everybody who bought something in the test window. "purchasers" had
+        bought before, "visitors" had only looked, "unknown" had never been seen.
+    lists : dict of str to int ndarray of shape (n_users, k)
+        Of each policy.
+    measured : dict of str to DataFrame
+        Accuracy of each policy for each of these users.
+    n_items : int
+    """
+
+    groups: pd.Series
+    lists: dict[str, np.ndarray]
+    measured: dict[str, pd.DataFrame]
+    n_items: int
+
+    def table(self, measure: str = "ndcg@10", *, seed: int = 0) -> pd.DataFrame:
+        """Each policy for each group.
+
+        Parameters
+        ----------
+        measure : str
+        seed : int
+            Of the bootstrap.
+
+        Returns
+        -------
+        DataFrame
+            Index levels ``group`` (and "everybody") and ``policy``; columns ``mean``, ``low``,
+            ``high``, ``n`` (users) and ``coverage``, the share of the catalogue shown to them.
+        """
+        rows = {}
+        for group, members in self._members().items():
+            for policy, frame in self.measured.items():
+                values = frame[measure].to_numpy()[members]
+                low, high = metrics.bootstrap_interval(values, seed=seed)
+                shown = metrics.catalogue_coverage(self.lists[policy][members], self.n_items)
+                rows[group, policy] = [values.mean(), low, high, len(values), shown]
+        columns = ["mean", "low", "high", "n", "coverage"]
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["group", "policy"]))
+
+    def differences(
+        self,
+        first: str = TO_ALL,
+        second: str = RULE,
+        measure: str = "ndcg@10",
+        *,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """One policy against another in each group, paired by user.
+
+        Parameters
+        ----------
+        first, second : str
+            Policies.
+        measure : str
+        seed : int
+            Of the bootstrap.
+
+        Returns
+        -------
+        DataFrame
+            Index ``group``; columns ``difference``, ``low``, ``high``, ``verdict`` for ``first``
+            ("ahead", "behind", "tied"), ``n``.
+        """
+        rows = {}
+        for group, members in self._members().items():
+            values = [
+                self.measured[policy][measure].to_numpy()[members] for policy in (first, second)
+            ]
+            pair = metrics.paired(values[0], values[1], seed=seed)
+            rows[group] = [pair.difference, pair.low, pair.high, verdict(pair), len(values[0])]
+        columns = ["difference", "low", "high", "verdict", "n"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("group")
+
+    def _members(self) -> dict[str, np.ndarray]:
+        of_group = {name: np.flatnonzero(self.groups == name) for name in GROUPS}
+        there = {name: members for name, members in of_group.items() if len(members)}
+        return {**there, "everybody": np.arange(len(self.groups))}
+
+
+def serve(
+    events: pd.DataFrame,
+    cutoff: pd.Timestamp | str,
+    settings: Settings,
+    *,
+    model: str = "ALS",
+    weights: Mapping[str, float] = weighting.EVENT_WEIGHTS,
+    half_life_days: float | None = None,
+    recent_days: float = 28.0,
+    by: Sequence[str] = ("country", "category"),
+    repurchases: bool = False,
+    ks: Sequence[int] = (3, 10),
+    seed: int = 0,
+) -> Serving:
+    """Serve everybody who buys in the test window, under several policies.
+
+    Parameters
+    ----------
+    events : DataFrame
+        An events frame, clean.
+    cutoff : Timestamp or str
+        First moment of the test.
+    settings : mapping
+        Of ``model``; implicit's defaults when empty.
+    model : {"ALS", "IALS"}
+    weights, half_life_days
+        See :func:`helpers.weighting.event_values`.
+    recent_days : float
+        What "popular lately" counts.
+    by : sequence of {"country", "category"}
+        Popular lists of their own for each country of users and for each category of items, where
+        the log has that column.
+    repurchases : bool
+        Whether what a user bought before is to be predicted, too.
+    ks : sequence of int
+        Cut-offs.
+    seed : int
+        Of the models.
+
+    Returns
+    -------
+    Serving
+        With these policies:
+
+        - "popular": what most users bought before, the same for all;
+        - "popular lately": the same over the last ``recent_days``;
+        - "popular by country", "popular by category": "popular lately" for each of them, see
+          :func:`popular_by`;
+        - "purchasers' rule", as in the seed system: the model is fitted on users who have bought
+          and serves them; all others get "popular lately";
+        - "ALS for all": fitted on all users with any event, and serves all of them; only who was
+          never seen gets "popular lately".
+
+    Notes
+    -----
+    What a user has *bought* is left out of all lists, what a user has only viewed is not. The
+    country of somebody never seen before is that of their first event in the test: a shop knows it
+    from the address before anything is bought.
+    """
+    in_test = since(events, cutoff)
+    split = store_split(
+        events, in_test, weights=weights, half_life_days=half_life_days, repurchases=repurchases
+    )
+    users = np.flatnonzero(np.diff(split.test.user_items.indptr))
+    histories, bought = split.train.user_items, split.bought
+    has_bought = np.diff(bought.user_items.indptr) > 0
+    has_events = np.diff(histories.indptr) > 0
+    groups = np.where(has_bought, "purchasers", np.where(has_events, "visitors", "unknown"))[users]
+    k = max(ks)
+
+    def ranked(scores: np.ndarray) -> np.ndarray:
+        return rank_items(scores, k, split.seen(users))[0]
+
+    counts = item_counts(bought).astype(np.float64)
+    lately = Popularity(bought.timestamps, recent_days)
+    lately.fit(bought.user_items, show_progress=False)
+    age = (bought.timestamps.max() - bought.timestamps) / np.timedelta64(1, "D")
+    recent = replace(split, bought=bought.select(age < recent_days))
+    lists = {
+        "popular": ranked(np.tile(counts, (len(users), 1))),
+        "popular lately": ranked(lately.scores(users, bought.user_items[users])),
+    }
+    for column in (column for column in by if column in events):
+        lists[f"popular by {column}"] = ranked(popular_by(events, in_test, recent, column, users))
+    rows, _ = split.train.cells()
+    fallback = lists["popular lately"]
+    recipe = chosen_recipe(model, settings, seed)
+    for name, served in ((RULE, has_bought), (TO_ALL, has_events)):
+        train = split.train.select(served[rows])
+        found = split.top_n(recipe.fit(train), k, users=users, matrix=recipe.matrix(train))
+        lists[name] = np.where((served & has_events)[users][:, None], found, fallback)
+    held_out = split.test.user_items[users]
+    ids = split.train.user_ids[users]
+    measured = {
+        name: metrics.ranking(found, held_out, ks).per_user.set_axis(ids)
+        for name, found in lists.items()
+    }
+    return Serving(pd.Series(groups, index=ids), lists, measured, split.train.n_items)
+
+
+def popular_by(
+    events: pd.DataFrame, in_test: np.ndarray, split: StoreSplit, column: str, users: np.ndarray
+) -> np.ndarray:
+    """Scores of popular lists for each country of users, or for each category of items.
+
+    Parameters
+    ----------
+    events : DataFrame
+        What ``split`` was made of.
+    in_test : bool ndarray of shape (n_events,)
+    split : StoreSplit
+        Its ``bought`` is what counts.
+    users : int ndarray
+        Rows.
+    column : {"country", "category"}
+        "country": buyers from the user's own country count, buyers elsewhere break ties.
+        "category": items of the category that the user had most events in come first, then all
+        others, both by number of buyers.
+
+    Returns
+    -------
+    float64 ndarray of shape (len(users), n_items)
+        A user without a country or a category gets the overall numbers.
+
+    Raises
+    ------
+    ValueError
+        If ``column`` is neither.
+    """
+    if column not in ("country", "category"):
+        raise ValueError(f"column is {column!r}, expected 'country' or 'category'")
+    counts = item_counts(split.bought).astype(np.float64)
+    ties = counts / (split.train.n_users + 1)
+    events = events.assign(late=in_test).dropna(subset=[column])
+    if column == "category":
+        of_item = _most_common(events, "item_id", column).reindex(split.train.item_ids)
+        of_user = _most_common(events[~events["late"]], "user_id", column)
+        names = pd.Index(of_item.dropna().unique())
+        codes = names.get_indexer(of_user.reindex(split.train.user_ids).fillna(""))
+        in_category = names.get_indexer(of_item.fillna("")) == np.arange(len(names))[:, None]
+        scores = in_category * (counts.max() + 1) + counts
+        return np.asarray(np.vstack([scores, counts])[codes[users]])  # -1, none, is the last row
+    first = events.sort_values(["late", "timestamp"], kind="stable").drop_duplicates("user_id")
+    of_user = first.set_index("user_id")[column].reindex(split.train.user_ids)
+    codes, names = pd.factorize(of_user)
+    known = codes >= 0
+    shape = (len(names), len(codes))
+    members = csr_matrix((np.ones(known.sum()), (codes[known], np.flatnonzero(known))), shape)
+    local = (members @ weighting.binary(split.bought.user_items)).toarray()
+    return np.asarray(np.vstack([local + ties, counts])[codes[users]])
+
+
+def learn_event_weights(
+    events: pd.DataFrame,
+    candidates: Sequence[Mapping[str, Any]],
+    *,
+    validation_from: pd.Timestamp | str,
+    settings: Settings,
+    model: str = "ALS",
+    repurchases: bool = False,
+    k: int = 10,
+    seed: int = 0,
+    workers: int = 2,
+) -> pd.DataFrame:
+    """Choose weights of events, and how fast they fade, on purchases of a later window.
+
+    Parameters
+    ----------
+    events : DataFrame
+        The *training* part of a log only: what is held out lies inside it.
+    candidates : sequence of mappings
+        Weight of each kind of event, and ``half_life_days`` (None where events do not fade). The
+        first is what the others are compared with, (1, 3, 5) say.
+    validation_from : Timestamp or str
+        First moment of the window.
+    settings : mapping
+        Of ``model``; ``weighting`` is set to "linear", without which weights would do nothing.
+    model : {"ALS", "IALS"}
+    repurchases : bool
+    k : int
+    seed : int
+        Of the models.
+    workers : int
+        Fits at a time.
+
+    Returns
+    -------
+    DataFrame
+        Index ``trial``; the candidate's values, ``nDCG@k`` with ``low`` and ``high``, the paired
+        ``gain`` over the first candidate with ``gain low`` and ``gain high``, and ``chosen``.
+
+    Raises
+    ------
+    ValueError
+        If there is no candidate, or as :func:`store_split`.
+
+    Notes
+    -----
+    All candidates are judged on the same users: those with any event before the window. A user
+    whose events all weigh 0 gets the popular list. The interval of the winner's gain does not cover
+    that it was picked as the best of several: see :func:`helpers.tuning.optimism`.
+    """
+    if not candidates:
+        raise ValueError("candidates is empty, expected weights such as {'view': 1, 'purchase': 5}")
+    in_test = since(events, validation_from)
+    whole = store_split(
+        events,
+        in_test,
+        weights=dict.fromkeys(events["event"].unique(), 1.0),
+        repurchases=repurchases,
+    )
+    users = whole.train.user_ids[whole.users]
+    recipe = chosen_recipe(model, {**settings, "weighting": "linear"}, seed)
+
+    def run(candidate: Mapping[str, Any]) -> np.ndarray:
+        weights = {name: value for name, value in candidate.items() if name != "half_life_days"}
+        split = store_split(
+            events, in_test, weights=weights, half_life_days=candidate.get("half_life_days"),
+            repurchases=repurchases,
+        )  # fmt: skip
+        rows = split.train.user_ids.get_indexer(users)
+        found = split.top_n(recipe.fit(split.train), k, users=rows)
+        held_out = split.test.user_items[rows]
+        return metrics.ranking(found, held_out, [k])[f"ndcg@{k}"].to_numpy(np.float64)
+
+    per_user = tuning.tasks.in_parallel(run, list(candidates), workers)
+    table = pd.DataFrame([dict(each) for each in candidates], dtype=object)
+    means = np.array([values.mean() for values in per_user]).round(DIGITS)
+    table[f"nDCG@{k}"] = means
+    table[["low", "high"]] = [metrics.bootstrap_interval(values) for values in per_user]
+    gains = [metrics.paired(values, per_user[0]) for values in per_user]
+    table["gain"] = [gain.difference for gain in gains]
+    table[["gain low", "gain high"]] = [(gain.low, gain.high) for gain in gains]
+    table["chosen"] = np.arange(len(means)) == means.argmax()
+    return table.rename_axis("trial")
+
+
+def _most_common(events: pd.DataFrame, by: str, column: str) -> pd.Series:
+    """The most frequent value of each group; of equal ones the first in the alphabet."""
+    counts = events.groupby([by, column]).size().reset_index(name="n")
+    ordered = counts.sort_values([by, "n", column], ascending=[True, False, True])
+    return ordered.drop_duplicates(by).set_index(by)[column]

@@ -1,0 +1,501 @@
+"""A store's log split into what was known and what was bought later, and models judged on it.
+
+A store differs from a film site in two ways. The same product is bought again, so a pair may stand
+on both sides of a split and is news only if the user had not bought it before. And there are events
+that are no purchases: a model may learn from a view, but only what was *bought* counts as found.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.linalg
+from implicit.cpu.als import AlternatingLeastSquares
+from scipy.sparse import csr_matrix
+from sklearn.model_selection import train_test_split
+
+from helpers import baselines, metrics, recommend, weighting
+from helpers.als import ExactALS
+from helpers.baselines import Baseline, Recipe
+from helpers.evaluation.comparison import Comparison
+from helpers.evaluation.measures import item_counts
+from helpers.interactions import Interactions
+from helpers.recommend import rank_items
+from helpers.splits import Split
+from helpers.tuning.tasks import Settings, Task, in_parallel
+
+SEEDS_BEST: dict[str, Any] = {"factors": 500, "iterations": 3, "regularization": 0.01}
+"""What the seed system had chosen; its precision@3 was 0.006475, on data of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoreSplit(Split):
+    """What was known of a store's users, and what they bought later.
+
+    Attributes
+    ----------
+    train : Interactions
+        All events before, with their weights as values.
+    test : Interactions
+        Pairs bought later. Unlike in :class:`helpers.splits.Split`, such a pair may stand in
+        train, too: viewed but not bought.
+    bought : Interactions
+        Pairs bought before; same shape and indexes.
+    repurchases : bool
+        Whether pairs bought before are in ``test``, and so may be in the lists.
+    n_again : int
+        Pairs bought later that were bought before, in ``test`` or left out of it.
+
+    Raises
+    ------
+    ValueError
+        On construction, if the indexes differ, or ``test`` holds a pair of ``bought`` though
+        ``repurchases`` is False.
+    """
+
+    bought: Interactions
+    repurchases: bool = False
+    n_again: int = 0
+
+    def __post_init__(self) -> None:
+        for side in (self.test, self.bought):
+            same = self.train.user_ids.equals(side.user_ids)
+            if not (same and self.train.item_ids.equals(side.item_ids)):
+                raise ValueError("the sides have different user or item indexes; split one log")
+        shared = self.bought.user_items.astype(bool).multiply(self.test.user_items.astype(bool)).nnz
+        if shared and not self.repurchases:
+            raise ValueError(f"bought and test share {shared} pairs; the lists cannot hold them")
+
+    @property
+    def users(self) -> np.ndarray:
+        """Rows with events in train and something to find, in ascending order."""
+        sides = (self.train.user_items, self.test.user_items)
+        known, to_find = (np.diff(side.indptr) > 0 for side in sides)
+        return np.flatnonzero(known & to_find)
+
+    def seen(self, users: np.ndarray) -> csr_matrix | None:
+        """What the lists of these rows must not hold: what they have bought, or nothing."""
+        return None if self.repurchases else self.bought.user_items[users]
+
+    def top_n(
+        self, model: Any, n: int, *, users: np.ndarray | None = None, matrix: Any = None
+    ) -> np.ndarray:
+        """The ``n`` best items of each user; unlike :func:`recommend.top_n` also those only viewed.
+
+        Parameters
+        ----------
+        model : model fitted on the training side
+        n : int
+        users : int ndarray, optional
+            Rows; :attr:`users` when not given. A row without events in train gets the popular list
+            (what most users bought), because no model knows anything of it.
+        matrix : csr_matrix, optional
+            What the model was fitted on, where that is not ``train.user_items``.
+
+        Returns
+        -------
+        int ndarray of shape (len(users), n), padded with -1
+        """
+        rows = self.users if users is None else users
+        histories = self.train.user_items if matrix is None else matrix
+        popular = item_counts(self.bought).astype(np.float64)
+        lists = [np.empty((0, n), dtype=np.int64)]
+        step = max(1, recommend.CELLS // self.train.n_items)
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step]
+            scores = recommend.scores(model, histories, block)
+            known = np.diff(histories.indptr)[block] > 0
+            if not known.all():
+                scores = np.where(known[:, None], scores, popular)
+            lists.append(rank_items(scores, n, self.seen(block))[0])
+        return np.concatenate(lists)
+
+    def fallout(self) -> pd.DataFrame:
+        """Who falls out of the test, and why.
+
+        Returns
+        -------
+        DataFrame
+            Index ``what``; columns ``pairs`` and ``users``.
+        """
+        test, rows = self.test, self.test.cells()[0]
+        in_train = np.diff(self.train.user_items.indptr) > 0
+        known_items = np.bincount(self.train.user_items.indices, minlength=test.n_items) > 0
+        judged = in_train[rows]
+        reachable = judged & known_items[test.user_items.indices]
+        kinds = {
+            "train, all events": (self.train.nnz, in_train.sum()),
+            "train, bought": (self.bought.nnz, (np.diff(self.bought.user_items.indptr) > 0).sum()),
+            "bought later": (
+                test.nnz + self.n_again * (not self.repurchases),
+                (np.diff(test.user_items.indptr) > 0).sum(),
+            ),
+            "of them bought before": (self.n_again, None),
+            "of users without history": ((~judged).sum(), len(np.unique(rows[~judged]))),
+            "judged": (judged.sum(), len(np.unique(rows[judged]))),
+            "of them reachable": (reachable.sum(), len(np.unique(rows[reachable]))),
+        }
+        table = pd.DataFrame.from_dict(kinds, orient="index", columns=["pairs", "users"])
+        return table.astype("Int64").rename_axis("what")
+
+
+def since(events: pd.DataFrame, cutoff: pd.Timestamp | str) -> np.ndarray:
+    """Which events lie at or after a moment: the test side of a split in time.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Column ``timestamp`` (UTC).
+    cutoff : Timestamp or str
+        Without a zone it is taken as UTC.
+
+    Returns
+    -------
+    bool ndarray of shape (n_events,)
+
+    Raises
+    ------
+    ValueError
+        If all events or none lie there.
+    """
+    moment = pd.Timestamp(cutoff)
+    moment = moment.tz_localize("UTC") if moment.tz is None else moment
+    late = (events["timestamp"] >= moment).to_numpy(bool)
+    if late.all() or not late.any():
+        raise ValueError(
+            f"cutoff is {moment}, but the log reaches from {events['timestamp'].min()} to "
+            f"{events['timestamp'].max()}; choose a moment in between"
+        )
+    return late
+
+
+def at_random(events: pd.DataFrame, share: float = 0.2, *, seed: int = 0) -> np.ndarray:
+    """Which events scikit-learn's ``train_test_split`` puts to the test side, row by row.
+
+    Parameters
+    ----------
+    events : DataFrame
+    share : float between 0 and 1
+    seed : int
+        Its ``random_state``.
+
+    Returns
+    -------
+    bool ndarray of shape (n_events,)
+
+    Notes
+    -----
+    This is the protocol of the seed system, and it leaks: see :func:`leaks`.
+    """
+    _, drawn = train_test_split(np.arange(len(events)), test_size=share, random_state=seed)
+    in_test = np.zeros(len(events), dtype=bool)
+    in_test[drawn] = True
+    return in_test
+
+
+def store_split(
+    events: pd.DataFrame,
+    in_test: np.ndarray,
+    *,
+    weights: Mapping[str, float] | None = weighting.EVENT_WEIGHTS,
+    half_life_days: float | None = None,
+    relevant: Sequence[str] = ("purchase",),
+    repurchases: bool = False,
+) -> StoreSplit:
+    """Build the two sides of a split from a store's events.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Columns ``user_id``, ``item_id``, ``event`` (text), ``timestamp`` (UTC), and ``value`` where
+        ``weights`` is None.
+    in_test : bool ndarray of shape (n_events,)
+        From :func:`since` or :func:`at_random`.
+    weights, half_life_days
+        Values of the training events, see :func:`helpers.weighting.event_values`; with ``weights``
+        None the column ``value`` stays as it is.
+    relevant : sequence of str
+        Kinds of events that count as found, and as known already.
+    repurchases : bool
+        Whether to predict what the user buys *again*, too. Otherwise test and lists hold only what
+        is new to the user.
+
+    Returns
+    -------
+    StoreSplit
+
+    Raises
+    ------
+    ValueError
+        If ``in_test`` has another length, nothing was bought before or later, or nothing of it is
+        new; and as :func:`helpers.weighting.event_values`.
+
+    Notes
+    -----
+    :func:`helpers.splits.time_cutoff` splits *pairs* at their latest event, which would take a
+    repurchased pair out of train and call it new. Here events are split, before they are merged.
+
+    Examples
+    --------
+    >>> log = pd.DataFrame({
+    ...     "user_id": ["a", "a", "a", "b"], "item_id": ["x", "x", "y", "y"], "event": "purchase",
+    ...     "timestamp": pd.to_datetime([1, 9, 9, 1], unit="s", utc=True)})
+    >>> split = store_split(log, np.array([False, True, True, False]))
+    >>> split.test.to_frame()["item_id"].tolist(), split.n_again
+    (['y'], 1)
+    """
+    if len(in_test) != len(events):
+        raise ValueError(f"in_test has {len(in_test)} entries, but events {len(events)} rows")
+    events = events.reset_index(drop=True)
+    counts = events["event"].isin(list(relevant)).to_numpy(bool)
+    before, later = counts & ~in_test, counts & in_test
+    for side, name in ((before, "before"), (later, "in the test part")):
+        if not side.any():
+            raise ValueError(f"the log holds no event of {list(relevant)} {name} to learn or find")
+    values = events.loc[~in_test]
+    if weights is not None:
+        values = weighting.event_values(values, weights, half_life_days=half_life_days)
+    kept = values["value"].reindex(events.index, fill_value=0.0).to_numpy(np.float64)
+    wanted = (kept > 0) | counts
+    frame = events.loc[wanted, ["user_id", "item_id", "timestamp"]]
+    # A value of 0 keeps the row and the column, so all sides share their indexes.
+    train, bought, test = (
+        Interactions.from_frame(frame.assign(value=value[wanted].astype(np.float64)))
+        for value in (kept, before, later)
+    )
+    rows, columns = test.cells()
+    again = np.asarray(bought.user_items[rows, columns] > 0).ravel()
+    if not repurchases:
+        if again.all():
+            raise ValueError("all that was bought later was bought before; try repurchases=True")
+        test = test.select(~again)
+    return StoreSplit(train, test, bought, repurchases, int(again.sum()))
+
+
+def leaks(events: pd.DataFrame, in_test: np.ndarray) -> pd.Series:
+    """What the training side of a split knows that it could not know at the time.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Purchases; columns ``user_id``, ``item_id``, ``timestamp`` and, where known, ``order_id``.
+    in_test : bool ndarray of shape (n_events,)
+
+    Returns
+    -------
+    Series of float from 0 to 1
+        Shares of the test rows: ``pair in train``, ``order in train`` (other lines of the same
+        order; missing without ``order_id``), ``user later in train`` (an event of the same user
+        *after* the test row) and ``item later in train`` (anybody's).
+
+    Notes
+    -----
+    ``pair in train`` is no leak by itself, since people buy again; the others are.
+
+    Examples
+    --------
+    >>> log = pd.DataFrame({
+    ...     "user_id": ["a", "a", "b"], "item_id": ["x", "x", "y"],
+    ...     "timestamp": pd.to_datetime([1, 2, 3], unit="s", utc=True)})
+    >>> leaks(log, np.array([True, False, True])).to_dict()
+    {'pair in train': 0.5, 'user later in train': 0.5, 'item later in train': 0.5}
+    """
+    train, test = events[~in_test], events[in_test]
+    pairs = [pd.MultiIndex.from_frame(side[["user_id", "item_id"]]) for side in (train, test)]
+    found = {"pair in train": pairs[1].isin(pairs[0]).mean()}
+    if "order_id" in events:
+        found["order in train"] = test["order_id"].isin(train["order_id"].dropna()).mean()
+    for whose in ("user", "item"):
+        last = train.groupby(f"{whose}_id")["timestamp"].max()
+        later = test[f"{whose}_id"].map(last) > test["timestamp"]
+        found[f"{whose} later in train"] = later.mean()
+    return pd.Series(found, dtype=np.float64)
+
+
+class BuyAgain(Baseline):
+    """The user's own history again, strongest pairs first, then what is popular: no model at all.
+
+    Examples
+    --------
+    >>> model = BuyAgain()
+    >>> model.fit(csr_matrix([[1.0, 2, 0], [0, 1, 0]]))
+    >>> model.recommend(0, csr_matrix([[1.0, 2, 0]]), N=3, filter_already_liked_items=False)[0]
+    array([1, 0, 2])
+    """
+
+    def _learn(self, user_items: csr_matrix) -> None:
+        counts = np.bincount(user_items.indices, minlength=user_items.shape[1])
+        self._popular = counts / (user_items.shape[0] + 1)
+
+    def _score(self, userid: np.ndarray, user_items: csr_matrix) -> np.ndarray:
+        return np.asarray(user_items.toarray() + self._popular)
+
+
+class PlainALS(ExactALS):
+    """implicit's ALS, exact, and fast where every observed cell has the confidence 1.
+
+    ``X = C Y (Y'Y + regularization I)^-1``: with ``alpha = 1`` on a matrix of ones an observed cell
+    weighs as much as an unobserved one, so one system of equations serves all rows. Elsewhere it is
+    :class:`helpers.als.ExactALS` unchanged.
+
+    Examples
+    --------
+    >>> log = csr_matrix([[1.0, 0.0], [1.0, 1.0]])
+    >>> models = [cls(factors=1, dtype=np.float64, random_state=0) for cls in (PlainALS, ExactALS)]
+    >>> for model in models:
+    ...     model.fit(log, show_progress=False)
+    >>> np.abs(models[0].user_factors - models[1].user_factors).max() < 1e-12
+    np.True_
+    """
+
+    @property
+    def solver(self) -> Callable[..., None]:
+        """A function ``(C, X, Y, regularization, num_threads)`` that overwrites ``X``."""
+        exact = super().solver
+
+        def improve(
+            C: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: float, num_threads: int = 0
+        ) -> None:
+            if (C.data != 1).any():
+                exact(C, X, Y, regularization, num_threads=num_threads)
+                return
+            system = Y.T @ Y + regularization * np.eye(Y.shape[1])
+            X[:] = scipy.linalg.solve(system, (C @ Y).T, assume_a="pos").T
+
+        return improve
+
+
+def stock(
+    settings: Settings | None = None,
+    *,
+    weights: str = "binary",
+    exact: bool = True,
+    seed: int = 0,
+) -> Recipe:
+    """implicit's own ALS with its defaults, in float64 and with one thread.
+
+    Parameters
+    ----------
+    settings : mapping, optional
+        Of ``implicit.als.AlternatingLeastSquares``; its defaults where nothing is given.
+    weights : {"binary", "linear"}
+        What it sees of the values.
+    exact : bool
+        Whether to solve each half-step exactly. Otherwise implicit takes three steps of conjugate
+        gradient.
+    seed : int
+
+    Returns
+    -------
+    Recipe
+
+    Notes
+    -----
+    On Online Retail, with implicit's defaults, its own solver multiplies a difference in the last
+    bit by about 100 in each iteration: after ten, another processor's factors differ in the second
+    decimal, and so do the lists, even in float64. Three iterations are safe.
+    """
+    maker = PlainALS if exact else AlternatingLeastSquares
+    given = dict(settings or {})
+    return Recipe(
+        lambda train: maker(**given, dtype=np.float64, num_threads=1, random_state=seed), weights
+    )
+
+
+def store_recipes(
+    tuned: Settings, *, model: str = "ALS", recent_days: float = 28.0, seed: int = 0
+) -> dict[str, Recipe]:
+    """What the store's table holds, by name.
+
+    Parameters
+    ----------
+    tuned : mapping
+        Settings of ``model`` that a search has chosen.
+    model : {"ALS", "IALS"}
+    recent_days : float
+        What "popular lately" counts.
+    seed : int
+
+    Returns
+    -------
+    dict of str to Recipe
+        "popular", "popular lately", "item KNN", "ALS, defaults", "ALS, the seed's best" (with
+        implicit's own solver, since stopping early is part of it) and the tuned one.
+
+    Examples
+    --------
+    >>> list(store_recipes({"factors": 8}))[-2:]
+    ["ALS, the seed's best", 'ALS, tuned']
+    """
+    ours = baselines.recipes({model: tuned}, seed=seed, recent_days=recent_days)
+    return {
+        **{name: ours[name] for name in ("popular", "popular lately", "item KNN")},
+        "ALS, defaults": stock(seed=seed),
+        "ALS, the seed's best": stock(SEEDS_BEST, weights="linear", exact=False, seed=seed),
+        f"{model}, tuned": ours[model],
+    }
+
+
+def judge(
+    recipes: Mapping[str, Recipe], split: StoreSplit, *, ks: Sequence[int] = (3, 10),
+    workers: int = 2,
+) -> Comparison:  # fmt: skip
+    """Fit every model on the training side and judge its lists.
+
+    Parameters
+    ----------
+    recipes : mapping of str to Recipe
+    split : StoreSplit
+    ks : sequence of int
+        Cut-offs.
+    workers : int
+        Fits at a time. The result does not depend on it.
+
+    Returns
+    -------
+    Comparison
+        With one split; ``measured`` holds the columns of :func:`helpers.metrics.ranking` at all
+        ``ks``. Its ``accuracy``, ``differences``, ``beyond`` and ``by_activity`` work as ever.
+    """
+    users, k = split.users, max(ks)
+    if not len(users):
+        raise ValueError("no user has events in train and something to find: none to judge")
+    held_out, seen = split.test.user_items[users], split.seen(users)
+
+    def run(recipe: Recipe) -> tuple[Any, np.ndarray, pd.DataFrame]:
+        model = recipe.fit(split.train)
+        lists = split.top_n(model, k, matrix=recipe.matrix(split.train))
+        values = metrics.ranking(lists, held_out, ks, seen=seen).per_user
+        return model, lists, values.set_axis(pd.Index(users, name="user"))
+
+    done = dict(zip(recipes, in_parallel(run, list(recipes.values()), workers), strict=True))
+    return Comparison(
+        splits=[split],
+        users=[users],
+        k=k,
+        lists={name: [lists] for name, (_, lists, _) in done.items()},
+        models={name: model for name, (model, _, _) in done.items()},
+        matrices={name: recipe.matrix(split.train) for name, recipe in recipes.items()},
+        measured=pd.concat(
+            {(name, 0): values for name, (_, _, values) in done.items()}, names=["model", "split"]
+        ).sort_index(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StoreTask(Task):
+    """A :class:`helpers.tuning.Task` on a :class:`StoreSplit`, for the searches of that package.
+
+    Attributes
+    ----------
+    split : StoreSplit
+        Its ``test`` side is the *validation* set: a window inside the training log.
+    """
+
+    split: StoreSplit
+
+    def top_n(self, model: Any) -> np.ndarray:
+        """The first ``k`` items of each of :attr:`users`; see :meth:`StoreSplit.top_n`."""
+        return self.split.top_n(model, self.k, users=self.users)
