@@ -20,7 +20,7 @@ PYTHON3 ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do 
 DATASET ?= movielens-100k
 # Many shells keep the width of the terminal in COLUMNS: only the one typed after `make` counts.
 MAPPING := $(if $(filter command line,$(origin COLUMNS)),$(COLUMNS))
-unexport COLUMNS DATASET SET
+unexport COLUMNS DATASET SET LOG TO
 
 quote = '$(subst ','\'',$(1))'
 
@@ -44,9 +44,14 @@ run: $(READY)  ## fetch the data, execute every notebook, write reports/
 		$(if $(MAPPING),--columns $(call quote,$(MAPPING))) \
 		$(if $(SET),--settings $(call quote,$(SET)))
 
+.PHONY: tidy
+tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/
+	@$(PYTHON) -m helpers clean $(call quote,$(LOG)) --to $(call quote,$(or $(TO),cleaned)) \
+		$(if $(MAPPING),--columns $(call quote,$(MAPPING)))
+
 .PHONY: test
 test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks
-	@$(PYTHON) -m helpers datasets movielens-100k
+	@$(PYTHON) -m helpers datasets movielens-100k online-retail
 	$(PYTHON) -m pytest
 	$(PYTHON) -m helpers check
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers import datasets, notebooks, portfolio, readme
+from helpers import cleaning, datasets, logs, notebooks, portfolio, readme
 from helpers.fetch import DatasetError
 
 
@@ -56,6 +56,19 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("names", nargs="*", metavar="name")
     data.set_defaults(command=_datasets)
 
+    clean = commands.add_parser("clean", help="clean a log, and say what was removed and why")
+    clean.add_argument("log", nargs="+", help="files, folders or patterns")
+    clean.add_argument("--to", type=Path, required=True, help="folder for the results")
+    clean.add_argument("--columns", default="", help='"user=visitor,item=sku,..."')
+    clean.add_argument(
+        "--without", action="append", default=[], metavar="rule", help="a rule not to apply"
+    )
+    clean.add_argument("--zone", default="UTC", help="of times that have none (%(default)s)")
+    clean.add_argument(
+        "--day-first", action=argparse.BooleanOptionalAction, help="how 3/4/2024 is meant"
+    )
+    clean.set_defaults(command=_clean)
+
     save = commands.add_parser("notebooks", help="execute the notebooks and save them in place")
     save.set_defaults(command=lambda options: _written(portfolio.save_notebooks()))
 
@@ -89,6 +102,25 @@ def _datasets(options: argparse.Namespace) -> int:
         if options.names:
             datasets.load(name)
         print(f"{name}: {datasets.describe(name)}")
+    return 0
+
+
+def _clean(options: argparse.Namespace) -> int:
+    cleaned = cleaning.clean(
+        options.log,
+        logs.parse_columns(options.columns, cleaning.ROLES),
+        cleaning.Rules(without=options.without),
+        options.to,
+        zone=options.zone,
+        day_first=options.day_first,
+    )
+    for finding in cleaned.report.findings:
+        print(f"{finding.level}: {finding.message}")
+    steps = cleaned.report.waterfall
+    for step, removed in steps.loc[steps["removed"] > 0, "removed"].items():
+        print(f"{removed:>12,} {step}")
+    print(f"{cleaned.report.n_kept:>12,} of {cleaned.report.n_rows:,} rows kept")
+    print(f"results: {options.to / 'clean.parquet'}, and beside it what was removed and why")
     return 0
 
 

@@ -54,14 +54,15 @@ def suffix(path: str | os.PathLike[str]) -> str:
     return next((known for known in SUFFIXES if name.endswith(known)), "")
 
 
-def parse_columns(text: str) -> dict[str, str]:
+def parse_columns(text: str, roles: Mapping[str, str] = ROLES) -> dict[str, str]:
     """Read a column mapping such as ``"user=visitor,item=sku"``.
 
     Parameters
     ----------
     text : str
-        ``role=column`` pairs with commas between; empty for no mapping. The roles are the keys of
-        :data:`ROLES`.
+        ``role=column`` pairs with commas between; empty for no mapping.
+    roles : mapping
+        Its keys are the roles there are.
 
     Returns
     -------
@@ -90,7 +91,7 @@ def parse_columns(text: str) -> dict[str, str]:
                 "keep one of them"
             )
         mapping[role] = column
-    _check_roles(mapping)
+    _check_roles(mapping, roles)
     return mapping
 
 

@@ -78,7 +78,10 @@ def run(
     injected = {path: _choose(wanted, declared[path]) for path in paths}
     _refuse_unknown(parameters or {}, declared.values())
 
-    datasets.load(dataset, columns=columns or None, data_dir=root / "data")
+    if default:
+        _fetch(declared.values(), root)
+    else:
+        datasets.load(dataset, columns=columns or None, data_dir=root / "data")
     folder = root / "data" / "processed" / slug / "notebooks"
     executed = _execute_all(paths, injected, lambda path: folder / path.name, target)
     reports.render(executed, target, dataset=slug, nested=not default)
@@ -106,9 +109,7 @@ def save_notebooks(root: Path = Path()) -> Path:
         If the default data set cannot be loaded.
     """
     paths = _find(root)
-    for path in paths:
-        _declared(path)
-    datasets.load(data_dir=root / "data")
+    _fetch([_declared(path) for path in paths], root)
     _execute_all(
         paths, {path: {} for path in paths}, lambda path: path, root / "reports", _refuse_stderr
     )
@@ -160,6 +161,13 @@ def _declared(path: Path) -> dict[str, Parameter]:
         return notebooks.parameters(notebooks.read(path))
     except ValueError as error:
         raise PortfolioError(f"{path}: {error}") from error
+
+
+def _fetch(declared: Iterable[Mapping[str, Parameter]], root: Path) -> None:
+    """Load the data sets that notebooks have by default, so that no kernel has to fetch one."""
+    named = [cell["dataset"].default for cell in declared if "dataset" in cell]
+    for name in dict.fromkeys(named):
+        datasets.load(name, data_dir=root / "data")
 
 
 def _own_values(dataset: str, columns: str, root: Path) -> Values:

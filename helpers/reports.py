@@ -24,7 +24,12 @@ from helpers.results import meaning
 
 SITE = "Implicit-feedback recommendation with ALS"
 TEMPLATES = Path(__file__).parent / "templates"
-DATASET_NAMES = {"movielens-100k": "MovieLens 100K", "movielens-1m": "MovieLens 1M"}
+DATASET_NAMES = {
+    "movielens-100k": "MovieLens 100K",
+    "movielens-1m": "MovieLens 1M",
+    "online-retail": "UCI Online Retail",
+    "store-simulated": "Simulated store",
+}
 MAX_BYTES = 1_500_000
 MAX_HEADLINES = 4
 

@@ -4,8 +4,10 @@ from helpers.cleaning.behaviour import Thresholds
 from helpers.cleaning.pipeline import Cleaned, clean
 from helpers.cleaning.report import CleaningReport, Finding
 from helpers.cleaning.rules import RULES, SERVICE_ITEMS, Rules
+from helpers.cleaning.schema import ROLES
 
 __all__ = [
+    "ROLES",
     "RULES",
     "SERVICE_ITEMS",
     "Cleaned",

@@ -11,7 +11,8 @@ from scipy.sparse import csr_matrix
 from helpers import metrics, tuning
 from helpers.baselines import Recipe
 from helpers.evaluation.measures import verdict
-from helpers.evaluation.store import StoreSplit, StoreTask, since, stock, store_split
+from helpers.evaluation.store import StoreSplit, since, store_split
+from helpers.evaluation.store_models import StoreTask, stock
 from helpers.tuning.tasks import DIGITS, Grid, Settings, in_parallel
 
 LOGS, SETTINGS = ("dirty", "clean"), ("default", "tuned")
@@ -165,7 +166,7 @@ def two_by_two(
     weights : mapping of str to float, optional
         See :func:`helpers.weighting.event_values`; without it the column ``value`` stays.
     half_lives : sequence of float, in days
-        How fast events may fade, tried with the best settings; needs ``weights``.
+        How fast events may fade, tried with the best settings; it needs ``weights``.
     repurchases : bool
         Whether what a user bought before is to be predicted, too.
     ks : sequence of int
@@ -192,34 +193,19 @@ def two_by_two(
     model that learned from the dirty log keeps its own habits: it leaves out what *its* log says
     was bought, and may recommend what is no product. Such a place is a miss.
     """
-    logs = {"dirty": dirty, "clean": clean}
-    if half_lives and weights is None:
-        raise ValueError("half_lives needs weights, which give the values that fade")
     options: dict[str, Any] = {"weights": weights, "repurchases": repurchases}
-    start = pd.Timestamp(cutoff) - pd.Timedelta(days=validation_days)
+    window = pd.Timedelta(days=validation_days)
     splits, trials, chosen = {}, {}, {}
     for log, frame in (("dirty", dirty), ("clean", clean)):
         in_test = since(frame, cutoff)
         before = frame[~in_test]
-        in_window = since(before, start)
-        window = store_split(before, in_window, **options)
-        found = [try_settings(window, model, candidates, k=max(ks), workers=workers)]
-        best = tuning.best(found[0])
-        for days in half_lives if best["factors"] is not None else ():
-            faded = store_split(before, in_window, half_life_days=days, **options)
-            again = {name: [value] for name, value in best.items() if value is not None}
-            again["weighting"] = ["linear"]  # the others see no values
-            tried = try_settings(faded, model, again, k=max(ks), default=False)
-            found.append(tried.assign(half_life_days=days))
-        trials[log] = pd.concat(found, ignore_index=True).rename_axis("trial")
-        chosen[log] = tuning.best(trials[log])
-        winner = trials[log][f"nDCG@{max(ks)}"].idxmax()
-        days = trials[log].get("half_life_days", pd.Series(dtype=float)).get(winner)
-        chosen[log]["half_life_days"] = None if days is None or np.isnan(days) else float(days)
-        splits[log, "default"] = splits[log, "tuned"] = store_split(frame, in_test, **options)
-        if chosen[log]["half_life_days"] is not None:
-            fading = {"half_life_days": chosen[log]["half_life_days"], **options}
-            splits[log, "tuned"] = store_split(frame, in_test, **fading)
+        in_window = since(before, pd.Timestamp(cutoff) - window)
+        trials[log], chosen[log] = choose(
+            before, in_window, model, candidates, half_lives, k=max(ks), workers=workers, **options
+        )
+        splits[log, "default"] = store_split(frame, in_test, **options)
+        fading = {"half_life_days": chosen[log]["half_life_days"], **options}
+        splits[log, "tuned"] = store_split(frame, in_test, **fading)
     truth = splits["clean", "default"]
     users = truth.train.user_ids[truth.users]
     rows = {log: rows_of(splits[log, "default"], users) for log in LOGS}
@@ -263,6 +249,54 @@ def two_by_two(
             for cell, frames in of_cell.items()
         },
     )
+
+
+def choose(
+    events: pd.DataFrame,
+    in_window: np.ndarray,
+    model: str,
+    candidates: Grid | Sequence[Grid],
+    half_lives: Sequence[float] = (),
+    *,
+    k: int = 10,
+    workers: int = 2,
+    **options: Any,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Choose settings on a validation window, then how fast events fade with these.
+
+    Parameters
+    ----------
+    events : DataFrame
+        The training part of a log.
+    in_window : bool ndarray of shape (n_events,)
+        Which of them are held out; from :func:`since`.
+    model, candidates, k, workers
+        As :func:`try_settings`.
+    half_lives : sequence of float, in days
+    **options
+        Of :func:`store_split`.
+
+    Returns
+    -------
+    trials : DataFrame
+        As :func:`try_settings` gives them, with ``half_life_days`` (NaN where events do not fade).
+    chosen : dict
+        Settings and ``half_life_days`` of the best; all None where nothing beats the defaults.
+    """
+    split = store_split(events, in_window, **options)
+    found = [try_settings(split, model, candidates, k=k, workers=workers)]
+    best = {name: value for name, value in tuning.best(found[0]).items() if value is not None}
+    for days in half_lives if best else ():
+        faded = store_split(events, in_window, half_life_days=days, **options)
+        # Only a model that sees the values sees them fade.
+        again = {name: [value] for name, value in {**best, "weighting": "linear"}.items()}
+        tried = try_settings(faded, model, again, k=k, default=False)
+        found.append(tried.assign(half_life_days=days))
+    trials = pd.concat(found, ignore_index=True).rename_axis("trial")
+    trials["half_life_days"] = trials.get("half_life_days", pd.Series(np.nan, trials.index))
+    winner = trials[f"nDCG@{k}"].to_numpy().argmax()
+    days = float(trials["half_life_days"].to_numpy()[winner])
+    return trials, {**tuning.best(trials), "half_life_days": None if np.isnan(days) else days}
 
 
 def try_settings(

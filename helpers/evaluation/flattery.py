@@ -129,8 +129,8 @@ def flattery(
     named = kinds.reindex(users)
     if named.isna().any():
         raise ValueError(
-            f"kinds has no entry for {int(named.isna().sum())} of the {len(users)} tested accounts, "
-            f"{users[named.isna()][0]!r} for one; name the kind of each account of the dirty log"
+            f"kinds has no entry for {int(named.isna().sum())} of the {len(users)} tested accounts "
+            f"({users[named.isna()][0]!r} for one); name the kind of each account of the dirty log"
         )
     item_ids = logged.train.item_ids.union(splits["clean"].train.item_ids)
     held_out = renamed(logged.test.user_items[logged.users], logged.train.item_ids, item_ids)

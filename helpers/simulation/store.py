@@ -10,9 +10,8 @@ import pandas as pd
 
 from helpers import files
 from helpers.simulation import bots, dirt, exports, identity, people
-from helpers.simulation.world import EVENTS, PURCHASE, World, clicks, spaced
+from helpers.simulation.world import EVENTS, PURCHASE, World, checked, clicks, spaced
 
-NEEDED = ("user_id", "item_id", "value", "timestamp", "order_id", "price")
 EVENT_COLUMNS = (
     *("user_id", "item_id", "value", "timestamp", "event", "order_id", "price"),
     *("country", "title", "user_agent", "address"),
@@ -159,7 +158,7 @@ def simulate_store(
     >>> store.users["kind"].value_counts().sort_index().to_dict()
     {'customer': 2, 'declared crawler': 1, 'disguised crawler': 1, 'staff': 1, 'visitor': 4}
     """
-    purchases = _checked(purchases)
+    purchases = checked(purchases)
     numbers = {"declared": declared, "disguised": disguised, "staff": staff, "seed": seed}
     for name, number in {**numbers, "visitors_per_customer": visitors_per_customer}.items():
         if not (number >= 0 and np.isfinite(number)):
@@ -196,54 +195,6 @@ def simulate_store(
         layout={str(name): len(part) for name, part in rows.groupby("file", sort=True)},
         _rows=rows,
         _dialects=dialects,
-    )
-
-
-def _checked(purchases: pd.DataFrame) -> pd.DataFrame:
-    missing = [name for name in NEEDED if name not in purchases.columns]
-    if missing:
-        raise ValueError(
-            f"purchases lacks the columns {missing}, it has {list(purchases.columns)}; pass the "
-            "cleaned purchases of Online Retail"
-        )
-    if purchases.empty:
-        raise ValueError("purchases has no rows, expected at least one purchase")
-    if not isinstance(purchases["timestamp"].dtype, pd.DatetimeTZDtype):
-        raise ValueError(
-            f"purchases['timestamp'] is {purchases['timestamp'].dtype}, expected UTC times; "
-            "convert it with pd.to_datetime(..., utc=True)"
-        )
-    holes = purchases[list(NEEDED)].isna().any()
-    if holes.any():
-        raise ValueError(
-            f"purchases has missing entries in {holes.index[holes].tolist()}; drop these rows first"
-        )
-    if (purchases["timestamp"] != purchases["timestamp"].dt.floor("s")).any():
-        raise ValueError(
-            "purchases['timestamp'] has fractions of a second, which the exports cannot hold; "
-            "floor it to seconds first"
-        )
-    for name in ("value", "price"):
-        if not (purchases[name] > 0).all():
-            raise ValueError(
-                f"purchases[{name!r}] has values of 0 or less, expected clean purchases; drop "
-                "returns and gifts first"
-            )
-    for name in ("user_id", "item_id", "order_id"):
-        if purchases[name].astype("str").str.contains(r"[\t\r\n]").any():
-            raise ValueError(
-                f"purchases[{name!r}] has line breaks or tabs in it, expected plain ids; clean them"
-            )
-    if "event" in purchases and set(purchases["event"]) != {"purchase"}:
-        raise ValueError(
-            f"purchases has the events {sorted(set(purchases['event']))}, expected 'purchase' only"
-        )
-    country = purchases["country"] if "country" in purchases else pd.Series(pd.NA, purchases.index)
-    title = purchases["title"] if "title" in purchases else purchases["item_id"]
-    return purchases.assign(
-        event="purchase",
-        country=country.astype("str").fillna("Unspecified"),
-        title=title.astype("str").fillna(purchases["item_id"]),
     )
 
 

@@ -29,6 +29,9 @@ NIGHT = np.array(
 )
 """The same for night owls."""
 
+NEEDED = ("user_id", "item_id", "value", "timestamp", "order_id", "price")
+"""Columns that the purchases must have."""
+
 MIN_SPACING = 5
 """Seconds between two clicks of one user, item and event, so that only planted ones are closer."""
 
@@ -147,6 +150,61 @@ class World:
         place = starts[key] + (rng.random(len(key)) * sizes[key]).astype(np.int64)
         chosen: np.ndarray = order[place]
         return chosen
+
+
+def checked(purchases: pd.DataFrame) -> pd.DataFrame:
+    """Real purchases that the exports can hold, with event, country and title filled in.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or a value in it is not that of a clean purchase.
+    """
+    missing = [name for name in NEEDED if name not in purchases.columns]
+    if missing:
+        raise ValueError(
+            f"purchases lacks the columns {missing}, it has {list(purchases.columns)}; pass the "
+            "cleaned purchases of Online Retail"
+        )
+    if purchases.empty:
+        raise ValueError("purchases has no rows, expected at least one purchase")
+    if not isinstance(purchases["timestamp"].dtype, pd.DatetimeTZDtype):
+        raise ValueError(
+            f"purchases['timestamp'] is {purchases['timestamp'].dtype}, expected UTC times; "
+            "convert it with pd.to_datetime(..., utc=True)"
+        )
+    holes = purchases[list(NEEDED)].isna().any()
+    if holes.any():
+        raise ValueError(
+            f"purchases has missing entries in {holes.index[holes].tolist()}; drop these rows first"
+        )
+    if (purchases["timestamp"] != purchases["timestamp"].dt.floor("s")).any():
+        raise ValueError(
+            "purchases['timestamp'] has fractions of a second, which the exports cannot hold; "
+            "floor it to seconds first"
+        )
+    for name in ("value", "price"):
+        if not (purchases[name] > 0).all():
+            raise ValueError(
+                f"purchases[{name!r}] has values of 0 or less, expected clean purchases; drop "
+                "returns and gifts first"
+            )
+    for name in ("user_id", "item_id", "order_id"):
+        if purchases[name].astype("str").str.contains(r"[\t\r\n]").any():
+            raise ValueError(
+                f"purchases[{name!r}] has line breaks or tabs in it, expected plain ids; clean them"
+            )
+    if "event" in purchases and set(purchases["event"]) != {"purchase"}:
+        raise ValueError(
+            f"purchases has the events {sorted(set(purchases['event']))}, expected 'purchase' only"
+        )
+    country = purchases["country"] if "country" in purchases else pd.Series(pd.NA, purchases.index)
+    title = purchases["title"] if "title" in purchases else purchases["item_id"]
+    return purchases.assign(
+        event="purchase",
+        country=country.astype("str").fillna("Unspecified"),
+        title=title.astype("str").fillna(purchases["item_id"]),
+    )
 
 
 def seconds(timestamps: pd.Series) -> np.ndarray:
