@@ -165,7 +165,7 @@ def _declared(path: Path) -> dict[str, Parameter]:
 
 def _fetch(declared: Iterable[Mapping[str, Parameter]], root: Path) -> None:
     """Load the data sets that notebooks have by default, so that no kernel has to fetch one."""
-    named = [cell["dataset"].default for cell in declared if "dataset" in cell]
+    named = [str(cell["dataset"].default) for cell in declared if "dataset" in cell]
     for name in dict.fromkeys(named):
         datasets.load(name, data_dir=root / "data")
 

@@ -79,7 +79,7 @@ class CleaningReport:
 
     def removed(self, rule: str) -> int:
         """Rows that a rule removed."""
-        return int(self.waterfall.loc[rule, "removed"])
+        return int(self.waterfall["removed"][rule])
 
     def findings_frame(self) -> pd.DataFrame:
         """The findings as a table: ``level`` and ``message``."""

@@ -381,7 +381,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, rules: Rules) -> pd.DataFrame:
     )
     if not (rules.applies("bots") or rules.applies("staff behaviour")):
         return pd.DataFrame()
-    evidence = behaviour.evidence(connection, "actions")
+    evidence = behaviour.evidence(connection, "actions", rules.thresholds)
     verdicts = behaviour.judge(evidence, rules.thresholds)
     for rule, column in (("bots", "is_bot"), ("staff behaviour", "is_staff")):
         if not rules.applies(rule):

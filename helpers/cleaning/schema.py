@@ -73,13 +73,14 @@ class Layout:
     known_events : bool
         Whether the names of events are those of a store (:data:`EVENTS`).
     day_first : dict of str to bool
-        For each part whose dates are written with numbers only, day or month first.
+        For each part with times: whether 3/4/2024 has the day first; None where the text has no
+        such date.
     """
 
     columns: dict[str, dict[str, str]]
     roles: tuple[str, ...]
     known_events: bool
-    day_first: dict[str, bool]
+    day_first: dict[str, bool | None]
 
     @property
     def fields(self) -> list[str]:
@@ -268,9 +269,10 @@ def failures(frame: pd.DataFrame, expected: pa.DataFrameSchema) -> pd.Series:
             raise AssertionError(f"the columns do not fit the schema: {whole.to_dict()}") from None
         missing = cases["check"] == "not_nullable"
         reasons = cases["check"].where(~missing, cases["column"].map(_MISSING)).astype("str")
-        return reasons.groupby(cases["index"].astype("int64")).agg(
+        joined: pd.Series = reasons.groupby(cases["index"].astype("int64")).agg(
             lambda each: "; ".join(dict.fromkeys(each))
         )
+        return joined
     return pd.Series([], dtype="str")
 
 

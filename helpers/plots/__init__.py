@@ -1,6 +1,7 @@
 """Figures: each function takes data, draws one message, and returns the axes."""
 
 from helpers.plots.base import BASELINE, PALETTE, show, style
+from helpers.plots.cleaning import detection, gains, tail, waterfall
 from helpers.plots.evaluation import (
     cold_start,
     epoch_ratios,
@@ -25,9 +26,11 @@ __all__ = [
     "PALETTE",
     "activity",
     "cold_start",
+    "detection",
     "effects",
     "epoch_ratios",
     "forest",
+    "gains",
     "heat_map",
     "item_map",
     "long_tail",
@@ -41,7 +44,9 @@ __all__ = [
     "speed",
     "spy",
     "style",
+    "tail",
     "trade_off",
     "two_metrics",
+    "waterfall",
     "weightings",
 ]
