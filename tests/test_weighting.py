@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from logs_fixtures import logs
@@ -79,3 +80,61 @@ def test_an_old_interaction_never_becomes_a_stored_zero():
 def test_bad_arguments_get_a_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def events(rows):
+    """Events from (kind, day) pairs."""
+    kinds, ages = zip(*rows, strict=True)
+    times = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(ages, unit="D")
+    return pd.DataFrame({"event": pd.Series(kinds, dtype="str"), "timestamp": times, "value": 9.0})
+
+
+def test_an_event_is_worth_its_kind_whatever_the_quantity():
+    log = events([("view", 0), ("cart", 1), ("remove_from_cart", 1), ("purchase", 2)])
+    valued = weighting.event_values(log)
+    assert valued["value"].tolist() == [1, 3, 5]
+    assert valued.index.tolist() == [0, 1, 3]
+    assert log["value"].tolist() == [9.0] * 4  # the input stays
+
+
+def test_events_fade_by_half_in_each_half_life():
+    log = events([("view", 0), ("purchase", 20), ("purchase", 40)])
+    weights = {"view": 8, "purchase": 2}
+    valued = weighting.event_values(log, weights, half_life_days=20)
+    np.testing.assert_allclose(valued["value"], [8 / 4, 2 / 2, 2])
+    later = weighting.event_values(log, weights, half_life_days=20, now="2026-03-02")  # day 60
+    np.testing.assert_allclose(later["value"], [8 / 8, 2 / 4, 2 / 2])
+
+
+def test_fading_events_is_fading_cells_where_each_pair_stands_once():
+    log = events([("purchase", 0), ("purchase", 3), ("purchase", 10)])
+    log = log.assign(user_id=["a", "a", "b"], item_id=["x", "y", "x"], value=1.0)
+    cells = Interactions.from_frame(log)
+    faded = Interactions.from_frame(
+        weighting.event_values(log, {"purchase": 1}, half_life_days=4)
+    ).user_items
+    expected = weighting.recency(cells.user_items, cells.timestamps, 4)
+    np.testing.assert_allclose(faded.toarray(), expected.toarray())
+
+
+def test_an_old_event_never_becomes_worthless():
+    log = events([("purchase", 0), ("purchase", 30_000)])
+    assert (weighting.event_values(log, {"purchase": 1}, half_life_days=1)["value"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda log: weighting.event_values(log[["event"]]), r"lacks the columns \['timestamp'\]"),
+        (lambda log: weighting.event_values(log, {"view": 1}), r"also holds the events \['cart'\]"),
+        (lambda log: weighting.event_values(log, {"view": 1, "cart": -1}), r"\['cart'\] is -1"),
+        (lambda log: weighting.event_values(log, half_life_days=0), "half_life_days is 0"),
+        (
+            lambda log: weighting.event_values(log, half_life_days=1, now="2026-01-02"),
+            "the log goes on until",
+        ),
+    ],
+)
+def test_event_values_refuses_what_it_cannot_read(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(events([("view", 0), ("cart", 5)]))

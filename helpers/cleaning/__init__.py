@@ -2,6 +2,7 @@
 
 from helpers.cleaning.behaviour import Thresholds
 from helpers.cleaning.pipeline import Cleaned, clean
+from helpers.cleaning.profile import oddities, shapes
 from helpers.cleaning.report import CleaningReport, Finding
 from helpers.cleaning.rules import RULES, SERVICE_ITEMS, Rules
 from helpers.cleaning.schema import ROLES
@@ -16,4 +17,6 @@ __all__ = [
     "Rules",
     "Thresholds",
     "clean",
+    "oddities",
+    "shapes",
 ]

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,16 +16,19 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from helpers import files
 from helpers.cleaning import reading, report, rules, schema
 from helpers.cleaning.reading import Line, Part, Source
+from helpers.cleaning.rules import Rules
 from helpers.cleaning.sql import identifier, literal
 from helpers.fetch import DatasetError
 
 BATCH = 250_000
 """Rows that are validated at a time."""
+
+PLACES = 40
+"""The id of a row is its position in its part, with the part's number above so many bits."""
 
 MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond it, it writes to the disk."""
@@ -92,7 +95,7 @@ class Cleaned:
 def clean(
     source: Source,
     columns: Mapping[str, str] | None = None,
-    rules: rules.Rules = rules.Rules(),  # noqa: B008 (frozen)
+    rules: Rules = Rules(),  # noqa: B008 (frozen)
     to: str | Path | None = None,
     *,
     events: Mapping[str, str] | None = None,
@@ -114,7 +117,7 @@ def clean(
     rules : Rules
         What to remove.
     to : path, optional
-        A folder for the results; each file there is replaced whole or not at all.
+        A folder for the results; they are all replaced, or none is.
     events : mapping of str to str, optional
         Further names of events: ``{"wishlist": "cart"}``.
     zone : str
@@ -160,8 +163,9 @@ def clean(
     >>> cleaned.report.removed("missing user"), cleaned.report.removed("duplicates")
     (1, 1)
     """
-    if batch_rows < 1:
-        raise DatasetError(f"batch_rows is {batch_rows}, expected at least 1")
+    if not isinstance(rules, Rules):
+        raise DatasetError(f"rules is {rules!r}, expected cleaning.Rules(...)")
+    _check(source, columns, to, events, day_first, batch_rows, threads)
     target = Path(tempfile.mkdtemp(prefix="cleaned-")) if to is None else Path(to)
     try:
         with _engine(memory, threads, zone) as (connection, scratch):
@@ -177,18 +181,53 @@ def clean(
     return Cleaned(*outcome, target, keep=to is not None)
 
 
+def _check(
+    source: Source,
+    columns: Mapping[str, str] | None,
+    to: str | Path | None,
+    events: Mapping[str, str] | None,
+    day_first: bool | None,
+    batch_rows: int,
+    threads: int | None,
+) -> None:
+    """Refuse arguments that would fail late, or spoil the source."""
+    for what, mapping in (("columns", columns), ("events", events)):
+        if mapping is not None and not (
+            isinstance(mapping, Mapping) and all(isinstance(each, str) for each in mapping)
+        ):
+            raise DatasetError(f"{what} is {mapping!r}, expected a mapping of text to text")
+    if day_first is not None and not isinstance(day_first, bool):
+        raise DatasetError(f"day_first is {day_first!r}, expected True, False or None")
+    for name, value in (("batch_rows", batch_rows), ("threads", threads)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise DatasetError(f"{name} is {value!r}, expected a whole number of at least 1")
+    if not isinstance(to, str | Path | None):
+        raise DatasetError(f"to is {to!r}, expected the path of a folder")
+    if to is None:
+        return
+    if Path(to).exists() and not Path(to).is_dir():
+        raise DatasetError(f"to is {str(to)!r}, which is a file; expected a folder")
+    folder = Path(source) if isinstance(source, str | Path) else None
+    if folder is not None and folder.is_dir() and folder.resolve() == Path(to).resolve():
+        raise DatasetError(
+            f"to is {str(to)!r}, the folder of the log itself: the next run would take the "
+            "results for a part of it; choose another folder"
+        )
+
+
 def _run(
     connection: duckdb.DuckDBPyConnection,
     scratch: Path,
     source: Source,
     columns: Mapping[str, str],
-    wanted: rules.Rules,
+    wanted: Rules,
     events: Mapping[str, str],
     day_first: bool | None,
     batch_rows: int,
 ) -> tuple[report.CleaningReport, pd.DataFrame]:
     parts = list(reading.open_parts(connection, source, scratch))
     plan = schema.layout(connection, parts, columns, events, day_first)
+    connection.execute("CREATE TABLE invalid (id BIGINT)")
     refused = [
         line
         for number, part in enumerate(parts)
@@ -205,10 +244,14 @@ def _run(
     )
     absent = [field for field in schema.FIELDS.values() if field not in plan.fields]
     nothing = "".join(f", NULL::{_TYPES.get(name, 'VARCHAR')} AS {name}" for name in absent)
-    connection.execute(
-        f"CREATE VIEW events AS SELECT *{nothing} "
-        f"FROM read_parquet({literal(str(scratch / 'valid-*.parquet'))})"
+    read = " UNION ALL ".join(
+        f"SELECT * EXCLUDE (file_row_number), {number}::INTEGER AS part, "
+        f"file_row_number + {number << PLACES} AS id FROM read_parquet("
+        f"{literal(str(scratch / f'part-{number:06}.parquet'))}, file_row_number=true)"
+        for number in range(len(parts))
     )
+    valid = " ANTI JOIN invalid USING (id)" if refused else ""
+    connection.execute(f"CREATE VIEW events AS SELECT *{nothing} FROM ({read}){valid}")
     verdicts = rules.apply(connection, wanted)
     _write(connection, scratch, parts, quarantine, plan.fields)
     account = report.build(
@@ -218,7 +261,11 @@ def _run(
         steps = account.waterfall.query("removed > 0")["removed"].to_dict()
         raise DatasetError(
             f"no row is left of {account.n_rows:,}: {steps}"
-            + (f"; quarantined for {dict(account.quarantine.head(3))}" if len(quarantine) else "")
+            + (
+                f"; quarantined for {account.quarantine.head(3).to_dict()}"
+                if len(quarantine)
+                else ""
+            )
             + "; correct the columns, or switch a rule off with Rules(without=[...])"
         )
     return account, verdicts.users
@@ -231,18 +278,27 @@ def _engine(
     """A database of its own, and a folder for what does not fit into memory."""
     try:
         ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, TypeError) as error:
         raise DatasetError(f"zone is {zone!r}, expected a name such as Europe/London") from error
     with tempfile.TemporaryDirectory(prefix="cleaning-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)
-        connection = duckdb.connect(
-            config={"memory_limit": memory, "threads": threads or os.cpu_count() or 1}
-        )
+        try:
+            connection = duckdb.connect(
+                config={"memory_limit": memory, "threads": threads or os.cpu_count() or 1}
+            )
+        except duckdb.Error as error:
+            raise DatasetError(
+                f"memory is {memory!r}, expected an amount such as '1GB' ({error})"
+            ) from error
         try:
             connection.execute("SET TimeZone = $1", [zone])
             connection.execute(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
             connection.execute("SET enable_progress_bar = false")
             yield connection, scratch
+        except duckdb.OutOfMemoryException as error:
+            raise DatasetError(
+                f"memory is {memory!r}, too little for this log; give more, or fewer threads"
+            ) from error
         finally:
             connection.close()
 
@@ -256,41 +312,36 @@ def _validate(
     events: Mapping[str, str],
     batch_rows: int,
 ) -> list[Line]:
-    """Write the valid rows of a part to Parquet; give back all others."""
+    """Write the rows of a part to Parquet, note those that are not valid, give these back."""
     expected = schema.schema(plan, *_UNREADABLE)
-    reasons: list[pd.Series] = []
-    n_rows = 0
-    writer: pq.ParquetWriter | None = None
-    query = schema.select(part, plan, events)
+    path = literal(str(scratch / f"part-{number:06}.parquet"))
     try:
-        for batch in connection.sql(query).to_arrow_reader(batch_rows):
-            failed = schema.failures(batch.to_pandas(types_mapper=_TEXT_TYPES.get), expected)
-            positions = np.arange(n_rows, n_rows + len(batch), dtype=np.int64)
-            table = pa.Table.from_batches([batch])
-            table = table.append_column("position", pa.array(positions))
-            table = table.append_column("id", pa.array(positions + (number << 40)))
-            table = table.append_column("part", pa.array(np.full(len(batch), number, np.int32)))
-            if len(failed):
-                good = np.ones(len(batch), dtype=bool)
-                good[failed.index.to_numpy()] = False
-                table = table.filter(pa.array(good))
-                reasons.append(failed.set_axis(failed.index + n_rows))
-            if writer is None:
-                path = scratch / f"valid-{number:06}.parquet"
-                writer = pq.ParquetWriter(path, table.schema, compression="lz4")
-            writer.write_table(table)
-            n_rows += len(batch)
+        connection.execute(
+            f"COPY ({schema.select(part, plan, events)}) TO {path} (FORMAT parquet, CODEC lz4_raw)"
+        )
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         raise reading.damaged_file(Path(part.name), error) from error
-    finally:
-        if writer is not None:
-            writer.close()
+    reasons: list[pd.Series] = []
+    n_rows = 0
+    checked = ", ".join(identifier(name) for name in expected.columns)
+    for batch in connection.sql(f"SELECT {checked} FROM {path}").to_arrow_reader(batch_rows):
+        failed = schema.failures(batch.to_pandas(types_mapper=_TEXT_TYPES.get), expected)
+        if len(failed):
+            reasons.append(failed.set_axis(failed.index + n_rows))
+        n_rows += len(batch)
     lines = reading.refused(connection, part, n_rows)
     if not n_rows and not lines:
         raise DatasetError(f"{part.name} has a header ({', '.join(part.columns)}) but no rows")
     if not reasons:
         return lines
-    return lines + _texts(connection, part, pd.concat(reasons), batch_rows)
+    found = pd.concat(reasons)
+    bad = pd.DataFrame({"id": found.index.to_numpy() + (number << PLACES)})
+    connection.register("bad", bad)
+    connection.execute("INSERT INTO invalid SELECT id FROM bad")
+    connection.unregister("bad")
+    return lines + _texts(connection, part, found, batch_rows)
 
 
 def _texts(
@@ -301,7 +352,7 @@ def _texts(
 ) -> list[Line]:
     """Read a part once more for the text of the rows that are not valid."""
     names = ", ".join(
-        f"CAST({identifier(name)} AS VARCHAR) AS c{i}" for i, name in enumerate(part.columns)
+        f"CAST({part.sql(name)} AS VARCHAR) AS c{i}" for i, name in enumerate(part.columns)
     )
     positions = reasons.index.to_numpy()
     rows = reading.line_numbers(part, positions)
@@ -362,10 +413,10 @@ def _place(connection: duckdb.DuckDBPyConnection, parts: list[Part]) -> None:
     connection.execute("CREATE TABLE places (id BIGINT, file VARCHAR, row BIGINT)")
     for number, part in enumerate(parts):
         found = connection.execute(
-            "SELECT id FROM removed WHERE id >> 40 = $1 ORDER BY id", [number]
+            f"SELECT id FROM removed WHERE id >> {PLACES} = $1 ORDER BY id", [number]
         ).fetchnumpy()["id"]
         ids = np.asarray(found, dtype=np.int64)
-        rows = reading.line_numbers(part, ids - (number << 40))
+        rows = reading.line_numbers(part, ids - (number << PLACES))
         frame = pd.DataFrame({"id": ids, "file": part.name, "row": rows})
         if len(frame):
             connection.register("found", frame)
@@ -374,11 +425,14 @@ def _place(connection: duckdb.DuckDBPyConnection, parts: list[Part]) -> None:
 
 
 def _publish(scratch: Path, target: Path, account: report.CleaningReport) -> None:
-    """Move the results to their place, each whole."""
-    for name in ("clean", "removed", "quarantine"):
-        with files.atomic(target / f"{name}.parquet") as temporary:
-            shutil.move(scratch / f"{name}.parquet", temporary)
-    account.save(target / "report.json")
+    """Move the results to their place, all or none: only when each is whole, they get names."""
+    with ExitStack() as stack:
+        # The report comes last, so where it is, all is.
+        place = stack.enter_context(files.atomic(target / "report.json"))
+        account.save(place)
+        for name in ("clean", "removed", "quarantine"):
+            place = stack.enter_context(files.atomic(target / f"{name}.parquet"))
+            shutil.move(scratch / f"{name}.parquet", place)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from glob import escape as no_glob
+from glob import glob
+from os.path import commonpath
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -56,6 +58,8 @@ class Survey:
     n_lines: int
     #: Numbers (from 1) of lines that start no row: blank, or the rest of a quoted field.
     not_rows: np.ndarray
+    #: What the parser reads: the file itself, or a mended copy with the same lines.
+    readable: Path
     damaged: list[Line] = field(default_factory=list)
 
 
@@ -66,10 +70,12 @@ class Part:
     Attributes
     ----------
     name : str
-        The file's name, for messages and for the quarantine.
+        The file's name, for messages and for the quarantine; with its folder where another file
+        has the same name.
     relation : str
-        What stands after ``FROM`` in SQL.
+        What stands after ``FROM`` in SQL; its columns are named by :meth:`sql`.
     columns : list of str
+        The names in the file.
     survey : Survey or None
         For text files.
     rejects : str
@@ -87,6 +93,13 @@ class Part:
     rejects: str = ""
     look_ahead: str = ""
     refused_rows: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
+
+    def sql(self, name: str) -> str:
+        """A column's name in the relation.
+
+        Its place, not its name: SQL has words such as ``user``, and no difference of case.
+        """
+        return _place(self.columns.index(name))
 
 
 def find(source: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -107,19 +120,23 @@ def find(source: str | Path | Sequence[str | Path]) -> list[Path]:
     DatasetError
         If there is nothing there, or a file whose suffix is not one of :data:`SUFFIXES`.
     """
+    if not isinstance(source, str | Path | Sequence):
+        raise DatasetError(
+            f"source is {source!r}, expected a path, a folder, a pattern, a list of these, or a "
+            "DataFrame"
+        )
     if not isinstance(source, str | Path):
         paths = [path for each in source for path in find(each)]
         if not paths:
             raise DatasetError("source is an empty list; give at least one file")
-        return sorted(set(paths))
+        return sorted({path.absolute(): path for path in paths}.values())
     path = Path(source)
     if path.is_file():
         if not _suffix(path):
             raise DatasetError(f"{path} cannot be read: expected one of {', '.join(SUFFIXES)}")
         return [path]
-    where = path if path.is_dir() else path.parent
-    pattern = "*" if path.is_dir() else path.name
-    found = where.glob(pattern) if where.is_dir() else iter(())
+    # A pattern may name folders, and begin anywhere.
+    found = path.iterdir() if path.is_dir() else map(Path, glob(str(path), recursive=True))  # noqa: PTH207
     paths = sorted(
         each for each in found if each.is_file() and _suffix(each) and not each.name.startswith(".")
     )
@@ -155,9 +172,10 @@ def open_parts(
     if isinstance(source, pd.DataFrame):
         yield _frame(connection, source)
         return
-    for number, path in enumerate(find(source)):
-        parquet = ".parquet" in _suffix(path)
-        yield (_parquet if parquet else _text)(connection, path, scratch, number)
+    paths = find(source)
+    for number, (path, name) in enumerate(zip(paths, _names(paths), strict=True)):
+        read = _parquet if ".parquet" in _suffix(path) else _text
+        yield read(connection, path, name, scratch, number)
 
 
 def refused(connection: duckdb.DuckDBPyConnection, part: Part, n_rows: int) -> list[Line]:
@@ -187,14 +205,21 @@ def refused(connection: duckdb.DuckDBPyConnection, part: Part, n_rows: int) -> l
         "SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [part.rejects]
     ).fetchall()
     if known[0][0]:
-        # One line can have several errors; the first says enough.
+        # One line can have several errors; the first says enough. Its place in the file is right,
+        # its number is not after quoted fields of several lines.
         rows = connection.execute(
-            f"SELECT line, min_by(error_type, column_idx), any_value(csv_line) "
-            f"FROM {part.rejects} GROUP BY line ORDER BY line"
+            f"SELECT line_byte_position - 1, min_by(error_type, column_idx), "
+            f"coalesce(any_value(csv_line), '') FROM {part.rejects} GROUP BY 1 ORDER BY 1"
         ).fetchall()
+        texts = [str(text) for _, _, text in rows]
+        # Blank lines before it are taken for a part of the line.
+        blank = [len(text) - len(text.lstrip("\r\n")) for text in texts]
+        starts = [start + n for (start, *_), n in zip(rows, blank, strict=True)]
         lines += [
-            Line(part.name, line - 1, _in_words(kind), str(text).strip("\r\n"))
-            for line, kind, text in rows
+            Line(part.name, row, _in_words(kind), text.strip("\r\n"))
+            for row, (_, kind, _), text in zip(
+                _line_ends_before(part.survey.readable, starts), rows, texts, strict=True
+            )
         ]
     expected = part.survey.n_lines - 1 - len(part.survey.not_rows)
     if n_rows + len(lines) != expected:
@@ -235,8 +260,37 @@ def _suffix(path: Path) -> str:
     return next((known for known in SUFFIXES if path.name.lower().endswith(known)), "")
 
 
+_ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype, pd.ArrowDtype)
+
+
+def _place(number: int) -> str:
+    return f"c{number}"
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What to call each file: its name, with folders where several have the same."""
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    top = commonpath([path.absolute().parent for path in paths])
+    return [path.absolute().relative_to(top).as_posix() for path in paths]
+
+
+def _line_ends_before(path: Path, positions: Sequence[int]) -> list[int]:
+    """How many lines end before each byte position (from 0, ascending)."""
+    counts: list[int] = []
+    start = n_lines = 0
+    for block in _blocks(path) if positions else ():
+        ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == 10)
+        here = [each - start for each in positions[len(counts) :] if each < start + len(block)]
+        counts += (n_lines + np.searchsorted(ends, here)).tolist()
+        start, n_lines = start + len(block), n_lines + len(ends)
+    return counts
+
+
 def _check_names(where: str, columns: Sequence[str]) -> list[str]:
-    names = [str(name).strip() for name in columns]
+    # Spreadsheets and pandas write columns without a name.
+    names = [str(name).strip() or f"column {i}" for i, name in enumerate(columns, start=1)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DatasetError(f"{where} has the columns {twice} twice; rename or drop one of each")
@@ -247,43 +301,53 @@ def _frame(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> Part:
     names = _check_names("the frame", [str(column) for column in frame.columns])
     if frame.empty:
         raise DatasetError(f"the frame has columns ({', '.join(names)}) but no rows")
-    text = frame.set_axis(names, axis=1)
-    for name in names:
-        if text[name].dtype == object:  # of mixed types, which no engine but pandas takes
-            text[name] = text[name].map(str, na_action="ignore").astype("str")
+    text = frame.set_axis([_place(i) for i in range(len(names))], axis=1)
+    for place in text:
+        dtype = text[place].dtype
+        if isinstance(dtype, pd.SparseDtype) or (
+            dtype.kind in "Oc" and not isinstance(dtype, _ENGINE_KNOWS)
+        ):
+            # Mixed or rare types, which no engine but pandas takes.
+            values = pd.Series(list(text[place]), index=text.index, dtype=object)
+            text[place] = values.map(str, na_action="ignore").astype("str")
     connection.register("given_frame", text)
     return Part("frame", "given_frame", names, look_ahead="given_frame")
 
 
-def _parquet(connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path, number: int) -> Part:
-    relation = f"read_parquet({literal(str(_plain(path, scratch, number)))})"
+def _parquet(
+    connection: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, number: int
+) -> Part:
+    plain = literal(str(_plain(path, scratch, number)))
+    relation = f"read_parquet({plain}, hive_partitioning=false)"
     try:
         described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
         [(count,)] = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
     except duckdb.Error as error:
         raise damaged_file(path, error) from error
-    names = _check_names(path.name, [row[0] for row in described])
+    names = _check_names(name, [row[0] for row in described])
     if not count:
-        raise DatasetError(f"{path} has columns ({', '.join(names)}) but no rows")
-    return Part(path.name, relation, names, look_ahead=relation)
+        raise DatasetError(f"{name} has columns ({', '.join(names)}) but no rows")
+    relation += f" AS given({', '.join(map(_place, range(len(names))))})"
+    return Part(name, relation, names, look_ahead=relation)
 
 
-def _text(connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path, number: int) -> Part:
+def _text(
+    connection: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, number: int
+) -> Part:
     try:
-        survey, readable = _survey(path, scratch, number)
+        survey = _survey(path, name, scratch, number)
     except (EOFError, zlib.error, OSError) as error:
         raise damaged_file(path, error) from error
     rejects = f"rejects_{number}"
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in survey.header)
+    columns = ", ".join(f"{_place(i)}: 'VARCHAR'" for i in range(len(survey.header)))
     read = (
-        f"read_csv({literal(str(_plain(readable, scratch, number)))}, auto_detect=false, "
+        f"read_csv({literal(str(_plain(survey.readable, scratch, number)))}, auto_detect=false, "
         f"header=true, delim={literal(survey.separator)}, quote='\"', escape='\"', "
-        f"columns={{{columns}}}, strict_mode=true, "
-        f"null_padding=false"
+        f"columns={{{columns}}}, strict_mode=true, null_padding=false, hive_partitioning=false"
     )
     notes = f"store_rejects=true, rejects_limit=0, rejects_table='{rejects}', "
     return Part(
-        name=path.name,
+        name=name,
         relation=f"{read}, {notes}rejects_scan='scans_{number}')",
         columns=survey.header,
         survey=survey,
@@ -317,28 +381,28 @@ def _open(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def _survey(path: Path, scratch: Path, number: int) -> tuple[Survey, Path]:
+def _survey(path: Path, name: str, scratch: Path, number: int) -> Survey:
     """Look at all bytes of a text file; mend in a copy what the parser could not read."""
-    name = path.name
     with _open(path) as file:
         start = file.read(4)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         path = _from_utf16(path, scratch / f"utf16-{number}.csv")
-    facts = _Facts.of(path)
+    separator = _separator(path)
+    facts = _Facts.of(path, separator)
     if facts.mixed_ends:
         path = _copy(path, scratch / f"newlines-{number}.csv", _unix)
-        facts = _Facts.of(path)
+        facts = _Facts.of(path, separator)
     if facts.latin:
         path = _copy(path, scratch / f"latin-{number}.csv", _from_latin)
-    separator, header = _header(path, name)
+    header = _header(path, name, separator)
     damaged: list[Line] = []
     rest: list[int] = []
-    if len(facts.odd_lines) or facts.mixed:
+    if len(facts.quote_lines) or facts.mixed:
         copy = scratch / f"mended-{number}.csv"
         damaged, rest = _mend(path, copy, name, separator, len(header), facts)
         path = copy
     not_rows = np.unique(np.concatenate([facts.blank_lines, np.array(rest, dtype=np.int64)]))
-    return Survey(separator, header, facts.n_lines, not_rows, damaged), path
+    return Survey(separator, header, facts.n_lines, not_rows, path, damaged)
 
 
 @dataclass
@@ -348,14 +412,14 @@ class _Facts:
     mixed_ends: bool  # of lines: returns alone, or before some newlines only
     n_lines: int
     blank_lines: np.ndarray
-    odd_lines: np.ndarray  # with an odd number of quotes
+    quote_lines: np.ndarray  # where quotes are damaged, or a field goes over several lines
 
     @classmethod
-    def of(cls, path: Path) -> "_Facts":
+    def of(cls, path: Path, separator: str) -> "_Facts":
         valid = invalid = False
         n_lines = returns = pairs = newlines = 0
         blank: list[np.ndarray] = []
-        odd: list[np.ndarray] = []
+        opened: list[np.ndarray] = []
         for block in _blocks(path):
             if not block.isascii():
                 good, bad = _utf8(block)
@@ -367,9 +431,9 @@ class _Facts:
             newlines += n_here
             # Most blocks need no look at single bytes.
             if b'"' in block or b"\n\n" in block or b"\n\r\n" in block or block[:1] in b"\r\n":
-                empty, odd_here = _blank_and_odd(block)
+                empty, opened_here = _blank_and_odd(block, separator)
                 blank.append(empty + n_lines + 1)
-                odd.append(odd_here + n_lines + 1)
+                opened.append(opened_here + n_lines + 1)
             n_lines += n_here + (not block.endswith(b"\n"))
         none = np.array([], dtype=np.int64)
         return cls(
@@ -378,21 +442,44 @@ class _Facts:
             mixed_ends=returns > 0 and not returns == pairs == newlines,
             n_lines=n_lines,
             blank_lines=np.concatenate([none, *blank]),
-            odd_lines=np.concatenate([none, *odd]),
+            quote_lines=np.concatenate([none, *opened]),
         )
 
 
-def _blank_and_odd(block: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Lines (from 0) that are empty, and lines with an odd number of quotes."""
+def _blank_and_odd(block: bytes, separator: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lines (from 0) that are empty, and lines with quotes that do not come in pairs."""
     data = np.frombuffer(block, dtype=np.uint8)
     ends = np.flatnonzero(data == 10)
     if len(ends) == 0 or ends[-1] != len(data) - 1:  # the file's last line
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
     widths = ends - starts
-    empty = (widths == 0) | ((widths == 1) & (data[starts] == 13))
-    quotes = np.add.reduceat((data == 34).astype(np.uint8), starts, dtype=np.int64)
-    return np.flatnonzero(empty), np.flatnonzero(quotes % 2)
+    empty = np.flatnonzero((widths == 0) | ((widths == 1) & (data[starts] == 13)))
+    quotes = np.flatnonzero(data == 34)
+    if not len(quotes):
+        return empty, quotes
+    before = np.where(quotes > 0, data[quotes - 1], 10)
+    after = np.where(quotes < len(data) - 1, data[np.minimum(quotes + 1, len(data) - 1)], 10)
+    # 1 where a field can begin, -1 where one can end, 0 for both or neither.
+    side = np.isin(before, [10, ord(separator)]).astype(np.int8)
+    side -= np.isin(after, [10, 13, ord(separator)])
+    line = np.searchsorted(starts, quotes, side="right") - 1
+    # A line of fields that begin and end in turn is in order.
+    new = np.flatnonzero(np.diff(line, prepend=-1))
+    turns = np.zeros(len(quotes), dtype=bool)
+    turns[1:] = side[1:] == -side[:-1]
+    turns[new] = side[new] == 1
+    turns &= side != 0
+    last = np.append(new[1:] - 1, len(quotes) - 1)
+    doubtful = ~np.logical_and.reduceat(turns, new) | (side[last] != -1)
+    odd = np.diff(np.append(new, len(quotes))) % 2 == 1
+    whole = _whole(separator)
+    keep = [
+        here
+        for here, is_odd in zip(line[new][doubtful], odd[doubtful], strict=True)
+        if is_odd or not whole.search(_record(block[starts[here] : ends[here]]))
+    ]
+    return empty, np.array(keep, dtype=np.int64)
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -450,18 +537,35 @@ def _from_latin(block: bytes) -> bytes:
     return block.decode("latin-1").encode()
 
 
-def _header(path: Path, name: str) -> tuple[str, list[str]]:
+def _separator(path: Path) -> str:
+    """The separator that the header line has most often outside of quotes."""
+    with _open(path) as file:
+        line = re.split(rb"[\r\n]", file.readline(1 << 20), maxsplit=1)[0]
+    plain = re.sub(rb'"[^"]*"', b"", line).decode("latin-1")
+    return max(SEPARATORS, key=lambda each: (plain.count(each), -SEPARATORS.index(each)))
+
+
+def _header(path: Path, name: str, separator: str) -> list[str]:
     with _open(path) as file:
         raw = file.readline(1 << 20)
-    line = raw.decode("utf-8-sig", "replace").strip("\r\n")
+    if not _decodes(raw):
+        raise DatasetError(
+            f"{name}: the header line is not UTF-8, as other lines are; save the file in one "
+            "encoding"
+        )
+    line = raw.decode("utf-8-sig").strip("\r\n")
     if not line.strip():
         raise DatasetError(f"{name} is empty or has no header line; expected one, and rows")
-    separator = max(SEPARATORS, key=lambda each: (line.count(each), -SEPARATORS.index(each)))
+    if _open_quote(separator).search(line.encode()):
+        raise DatasetError(
+            f"{name}: a quote is opened in the header line and not closed; the line begins with "
+            f"{line[:60]!r}; correct it"
+        )
     try:
         names = next(csv.reader([line.replace("\0", "")], delimiter=separator))
     except csv.Error as error:
         raise DatasetError(f"{name} has no header line that can be read ({error})") from error
-    return separator, _check_names(name, names)
+    return _check_names(name, names)
 
 
 def _mend(
@@ -471,8 +575,8 @@ def _mend(
 
     Returns the damaged lines, and the numbers of those that go on a quoted field.
     """
-    quote_open = _open_quote(separator)
-    odd = set(facts.odd_lines.tolist())
+    quote_open, whole = _open_quote(separator), _whole(separator)
+    odd = set(facts.quote_lines.tolist())
     damaged: list[Line] = []
     rest: list[int] = []
     held: list[tuple[int, bytes]] = []  # lines of a record whose quote is still open
@@ -481,13 +585,19 @@ def _mend(
         def put(number: int, line: bytes) -> None:
             nonlocal held
             if facts.mixed and not _decodes(line):
+                while held:
+                    give_up()
                 refuse(number, line, "not UTF-8, as other lines of the file are")
                 return
             if held:
                 held.append((number, line))
                 text = b"".join(each for _, each in held)
                 if number in odd and not quote_open.search(_record(text)):
-                    if _n_fields(text, separator) == n_columns:
+                    # Whole rows inside of a field were swallowed by a quote that is not closed.
+                    swallowed = any(
+                        _n_fields(each, separator) == n_columns for _, each in held[1:-1]
+                    )
+                    if _n_fields(text, separator) == n_columns and not swallowed:
                         target.write(text)
                         rest.extend(each for each, _ in held[1:])
                         held = []
@@ -497,6 +607,9 @@ def _mend(
                     give_up()
             elif number in odd and quote_open.search(_record(line)):
                 held = [(number, line)]
+            elif number in odd and not whole.search(_record(line)):
+                # The parser would take its rest for a line of its own.
+                refuse(number, line, "text after a closing quote")
             else:
                 target.write(line)
 
@@ -517,7 +630,7 @@ def _mend(
         number = 1
         for block in _blocks(path):
             n_lines = block.count(b"\n") + (not block.endswith(b"\n"))
-            first, last = np.searchsorted(facts.odd_lines, [number, number + n_lines])
+            first, last = np.searchsorted(facts.quote_lines, [number, number + n_lines])
             if first == last and not held and not (facts.mixed and not _decodes(block)):
                 target.write(block)
             else:
@@ -535,17 +648,29 @@ def _record(text: bytes) -> bytes:
 
 def _open_quote(separator: str) -> re.Pattern[bytes]:
     """Match a record that ends inside a quoted field."""
-    by = re.escape(separator).encode()
-    plain = rb'(?:[^"%b][^%b]*)?' % (by, by)
-    quoted = rb'"(?:[^"]|"")*"'
-    return re.compile(rb'\A(?:(?:%b|%b)%b)*"(?:[^"]|"")*\Z' % (quoted, plain, by))
+    return re.compile(rb'\A(?:%b%b)*"(?:[^"]|"")*\Z' % (_field(separator), _escaped(separator)))
+
+
+def _whole(separator: str) -> re.Pattern[bytes]:
+    """Match a record of which each quoted field is closed, with nothing after its last quote."""
+    any_field = _field(separator)
+    return re.compile(rb"\A(?:%b%b)*%b\Z" % (any_field, _escaped(separator), any_field))
+
+
+def _escaped(separator: str) -> bytes:
+    return re.escape(separator).encode()
+
+
+def _field(separator: str) -> bytes:
+    by = _escaped(separator)
+    return rb'(?:"(?:[^"]|"")*"|(?:[^"%b][^%b]*)?)' % (by, by)
 
 
 def _n_fields(record: bytes, separator: str) -> int:
     text = _record(record).decode(errors="replace")
     try:
-        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=separator))
-    except csv.Error:  # a field that is too long
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+    except csv.Error:  # text after a closing quote, or a field that is too long
         return 0
     return len(rows[0]) if len(rows) == 1 else 0
 
@@ -554,7 +679,7 @@ def _in_words(kind: str) -> str:
     return {
         "MISSING COLUMNS": "fewer fields than the header",
         "TOO MANY COLUMNS": "more fields than the header",
-        "UNQUOTED VALUE": "text after a closing quote, or a quote that is not closed",
+        "UNQUOTED VALUE": "text after a closing quote",
         "LINE SIZE OVER MAXIMUM": "longer than 2 MB",
         "INVALID ENCODING": "not in the encoding of the file",
     }.get(kind, kind.lower())

@@ -158,7 +158,7 @@ def build(
     )
     reasons = quarantine["reason"].value_counts()
     findings = [
-        *_repetition(_multiplicities(connection)),
+        *_repetition(connection),
         *_repeated_files(connection, part_names),
         *_quarantine_findings(quarantine, n_rows),
         *_netting(verdicts),
@@ -252,18 +252,22 @@ def _examples(connection: duckdb.DuckDBPyConnection, fields: Sequence[str]) -> p
     )
 
 
-def _multiplicities(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
-    """How often pairs stand in the log, and how many pairs that often."""
-    return connection.execute("SELECT n, count(*) FROM pairs GROUP BY n ORDER BY n").fetchall()
-
-
-def _repetition(multiplicities: Sequence[tuple[int, int]]) -> list[Finding]:
+def _repetition(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
     """Find that the whole log stands there several times over."""
-    n_pairs = sum(pairs for _, pairs in multiplicities)
-    times = math.gcd(*(n for n, _ in multiplicities)) if multiplicities else 1
+    found = connection.execute("SELECT n, count(*) FROM pairs GROUP BY n").fetchall()
+    n_pairs = sum(pairs for _, pairs in found)
+    times = math.gcd(*(n for n, _ in found))
     if times < 2 or n_pairs < MIN_REPEATED_PAIRS:
         return []
-    each = f"exactly {times}" if len(multiplicities) == 1 else f"a multiple of {times}"
+    # A view and a purchase of each pair are no repetition: each event must be repeated as well.
+    counts = connection.execute(
+        "SELECT DISTINCT count(*) FROM events WHERE user_id IS NOT NULL AND item_id IS NOT NULL "
+        "GROUP BY user_id, item_id, event"
+    ).fetchall()
+    times = math.gcd(*(n for (n,) in counts))
+    if times < 2:
+        return []
+    each = f"exactly {times}" if found == [(times, n_pairs)] else f"a multiple of {times}"
     return [
         Finding(
             "error",

@@ -4,13 +4,15 @@ All rules leave each row either untouched or removed under the first rule that h
 are rows kept plus rows removed, always. None depends on the order of the rows.
 """
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from numbers import Real
 
 import crawleruseragents
 import duckdb
 import pandas as pd
+import pyarrow
+from pyarrow import compute
 
 from helpers.cleaning import behaviour
 from helpers.cleaning.sql import literal
@@ -41,6 +43,10 @@ SERVICE_ITEMS = (
 """Item ids that are words for services in any store; a store's own codes are added to it."""
 
 
+LONGEST_GAP = 86_400
+"""Seconds beyond which nobody means the same click."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """Which rules apply, and what they need to know.
@@ -53,7 +59,7 @@ class Rules:
         First and last moment to keep; without ``latest``, a day from now.
     cancelled_orders : str
         Regular expression for the start of an order id that is a cancellation (``"C"`` followed by
-        digits at UCI's Online Retail).
+        digits at UCI's Online Retail); empty for none.
     service_items : str
         Regular expression for whole item ids, in any case, that are no products.
     near_duplicate_seconds : float, at least 0
@@ -83,22 +89,29 @@ class Rules:
 
     def __post_init__(self) -> None:
         for name in ("without", "staff_users", "staff_addresses"):
-            if isinstance(getattr(self, name), str):
-                raise DatasetError(f"{name} is the text {getattr(self, name)!r}, expected a list")
-        unknown = sorted(set(self.without) - set(RULES))
+            given = getattr(self, name)
+            if isinstance(given, str) or not isinstance(given, Collection):
+                raise DatasetError(f"{name} is {given!r}, expected a list of texts")
+        unknown = sorted(map(str, set(self.without) - set(RULES)))
         if unknown:
             raise DatasetError(f"there are no rules {unknown}; expected some of {', '.join(RULES)}")
         for name in ("cancelled_orders", "service_items"):
-            try:
-                re.compile(getattr(self, name))
-            except re.error as error:
+            pattern = getattr(self, name)
+            try:  # with the same library as the engine, which knows no look-ahead
+                compute.match_substring_regex(pyarrow.array([""]), pattern)
+            except (pyarrow.ArrowInvalid, TypeError) as error:
                 raise DatasetError(
-                    f"{name} is {getattr(self, name)!r}, which is no regular expression ({error})"
+                    f"{name} is {pattern!r}, which is no regular expression ({error}); expected "
+                    "one in the syntax of RE2, or an empty text for none"
                 ) from error
-        if not self.near_duplicate_seconds >= 0:
+        seconds = self.near_duplicate_seconds
+        if not isinstance(seconds, Real) or not 0 <= float(seconds) <= LONGEST_GAP:
             raise DatasetError(
-                f"near_duplicate_seconds is {self.near_duplicate_seconds}, expected 0 or more"
+                f"near_duplicate_seconds is {seconds!r}, expected a number from 0 to "
+                f"{LONGEST_GAP:,} (a day); to keep all clicks, switch the rule off"
             )
+        if not isinstance(self.thresholds, behaviour.Thresholds):
+            raise DatasetError(f"thresholds is {self.thresholds!r}, expected Thresholds(...)")
         start, end = self.period()
         if start >= end:
             raise DatasetError(f"earliest is {start}, which is not before latest, {end}")
@@ -107,7 +120,8 @@ class Rules:
         """First and last moment to keep, in UTC."""
         now = pd.Timestamp.now(tz="UTC") + pd.Timedelta(days=1)
         first = self.earliest if self.earliest is not None else "1990-01-01"
-        return _moment("earliest", first), _moment("latest", self.latest or now)
+        last = self.latest if self.latest is not None else now
+        return _moment("earliest", first), _moment("latest", last)
 
     def applies(self, rule: str) -> bool:
         """Whether a rule is switched on."""
@@ -167,12 +181,16 @@ def apply(connection: duckdb.DuckDBPyConnection, rules: Rules) -> Verdicts:
 def _moment(name: str, value: str | pd.Timestamp) -> pd.Timestamp:
     try:
         moment = pd.Timestamp(value)
-    except ValueError as error:
+        if pd.isna(moment):
+            raise ValueError("it is missing")
+    except (ValueError, TypeError) as error:
         raise DatasetError(f"{name} is {value!r}, expected a date or time ({error})") from error
     return moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
 
 
 def _is_return(rules: Rules) -> str:
+    if not rules.cancelled_orders:
+        return "(event = 'return')"
     pattern = literal(f"^(?:{rules.cancelled_orders})")
     return f"coalesce(event = 'return' OR regexp_matches(order_id, {pattern}), false)"
 
@@ -193,8 +211,8 @@ def _row_rules(connection: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     crawlers = [(agent,) for (agent,) in agents if crawleruseragents.is_crawler(agent)]
     for table, values in (
         ("crawlers", crawlers),
-        ("staff_users", [(each,) for each in sorted(rules.staff_users)]),
-        ("staff_addresses", [(each,) for each in sorted(rules.staff_addresses)]),
+        ("staff_users", [(each,) for each in sorted(map(str, rules.staff_users))]),
+        ("staff_addresses", [(each,) for each in sorted(map(str, rules.staff_addresses))]),
     ):
         connection.execute(f"CREATE TABLE {table} (name VARCHAR)")
         if values:

@@ -174,7 +174,7 @@ def select(part: Part, plan: Layout, events: Mapping[str, str]) -> str:
     others = sorted(name for name in part.columns if name not in column.values())
     rest = {name: f"rest_{i}" for i, name in enumerate(others)}
     names = [*((column[role], text[role]) for role in column), *rest.items()]
-    trimmed = ", ".join(f"{_trimmed(name)} AS {alias}" for name, alias in names)
+    trimmed = ", ".join(f"{_trimmed(part.sql(name))} AS {alias}" for name, alias in names)
     read = ", ".join(f"{_unless_null(alias)} AS {alias}" for _, alias in names)
     sql = {"user_id": _id(text["user"]), "item_id": _id(text["item"])}
     sql["event"] = _event(text["event"], plan, events) if "event" in text else "'purchase'"
@@ -323,7 +323,7 @@ _BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160) || chr(65279)"
 
 def _trimmed(column: str) -> str:
     """A column as text without blanks around it; most texts need no trimming, which is slow."""
-    text = f"CAST({identifier(column)} AS VARCHAR)"
+    text = f"CAST({column} AS VARCHAR)"
     ends = " OR ".join(f"suffix({text}, {each})" for each in ("' '", "chr(9)", "chr(160)"))
     return (
         f"CASE WHEN {text} < '!' OR {text} > '~' OR {ends} "
@@ -340,7 +340,9 @@ def _unless_null(text: str) -> str:
 
 def _among(text: str, names: Iterable[str]) -> str:
     """Like IN, of which DuckDB would make a join over all rows, whether needed or not."""
-    return f"contains({literal('|' + '|'.join(names) + '|')}, '|' || {text} || '|')"
+    between = chr(31)  # which stands in no text that is valid
+    listed = literal(between.join(["", *names, ""]))
+    return f"contains({listed}, chr(31) || {text} || chr(31))"
 
 
 def _text(column: str) -> str:
@@ -350,26 +352,27 @@ def _text(column: str) -> str:
 def _id(text: str) -> str:
     """An id; a whole number that was stored as a float loses its ``.0``."""
     return (
-        f"CASE WHEN ({text}) LIKE '%.0' THEN regexp_replace({text}, '^(-?\\d+)\\.0+$', '\\1') "
+        f"CASE WHEN ({text}) LIKE '%.0%' THEN regexp_replace({text}, '^(-?\\d+)\\.0+$', '\\1') "
         f"ELSE {text} END"
     )
 
 
 def _number(text: str) -> str:
     """A number; infinite where there is text that is none."""
-    t = f"regexp_replace({text}, '^([-+]?)\\s*[$£€]\\s*', '\\1')"
+    t = f"regexp_replace({text}, '^([-+]?)\\s*[$£€¥]\\s*|\\s*[$£€¥]$', '\\1')"
+    blanks = "[ ''\u00a0\u202f]"
     return (
         f"coalesce(try_cast({text} AS DOUBLE), CASE "
         f"WHEN ({text}) IS NULL THEN NULL "
         # 1,234.50
         f"WHEN regexp_full_match({t}, '[-+]?\\d{{1,3}}(,\\d{{3}})+(\\.\\d+)?') "
         f"THEN try_cast(replace({t}, ',', '') AS DOUBLE) "
-        # 1.234,50 and 12,5
-        f"WHEN regexp_full_match({t}, '[-+]?\\d{{1,3}}(\\.\\d{{3}})*,\\d{{1,2}}') "
+        # 1.234,50 and 1234,5
+        f"WHEN regexp_full_match({t}, '[-+]?(\\d+|\\d{{1,3}}(\\.\\d{{3}})+),\\d{{1,2}}') "
         f"THEN try_cast(replace(replace({t}, '.', ''), ',', '.') AS DOUBLE) "
-        # 1 234.50 and 1'234.50
-        f"WHEN regexp_full_match({t}, '[-+]?\\d{{1,3}}([ ''\u00a0]\\d{{3}})+(\\.\\d+)?') "
-        f"THEN try_cast(regexp_replace({t}, '[ ''\u00a0]', '', 'g') AS DOUBLE) "
+        # 1 234.50, 1 234,50 and 1'234.50
+        f"WHEN regexp_full_match({t}, '[-+]?\\d{{1,3}}({blanks}\\d{{3}})+([.,]\\d+)?') "
+        f"THEN try_cast(replace(regexp_replace({t}, '{blanks}', '', 'g'), ',', '.') AS DOUBLE) "
         f"ELSE try_cast({t} AS DOUBLE) END, "
         f"CASE WHEN ({text}) IS NOT NULL THEN 'infinity'::DOUBLE END)"
     )
@@ -380,15 +383,21 @@ def _event(text: str, plan: Layout, events: Mapping[str, str]) -> str:
     if not plan.known_events:
         return f"lower({text})"
     spelled = f"translate(lower({text}), '_- ', '')"
-    further = {
-        event: [_spelled(name) for name in events if events[name] == event] for event in EVENTS
+    given = {_spelled(name): event for name, event in events.items()}
+    named = given | {
+        name: event
+        for event, names in EVENTS.items()
+        for name in names.split()
+        if name not in given  # what the user says, counts
     }
     cases = " ".join(
-        f"WHEN {_among(spelled, [*names.split(), *further[event]])} THEN {literal(event)}"
-        for event, names in EVENTS.items()
+        f"WHEN {_among(spelled, [name for name in named if named[name] == event])} "
+        f"THEN {literal(event)}"
+        for event in EVENTS
     )
     # First the names that need no change, since the others take time.
-    return f"CASE WHEN {_among(text, EVENTS)} THEN {text} {cases} ELSE {text} END"
+    unchanged = [event for event in EVENTS if named[_spelled(event)] == event]
+    return f"CASE WHEN {_among(text, unchanged)} THEN {text} {cases} ELSE {text} END"
 
 
 def _spelled(name: str) -> str:
@@ -411,7 +420,7 @@ def _events_known(
         if "event" not in found[part.name]:
             continue
         names = connection.execute(
-            f"SELECT DISTINCT {_text(found[part.name]['event'])} "
+            f"SELECT DISTINCT {_text(part.sql(found[part.name]['event']))} "
             f"FROM (SELECT * FROM {part.look_ahead} LIMIT 10000)"
         ).fetchall()
         if any(name is not None and _spelled(name) in known for (name,) in names):
@@ -471,6 +480,7 @@ def _time(text: str, day_first: bool | None) -> str:
         f"WHEN abs({number}) <= 5e18 THEN make_timestamp(round({number} / 1e3)::BIGINT) "
         f"WHEN regexp_matches({_slashed(text)}, {literal(_NUMERIC_DATE)}) "
         f"THEN {local.format(date)} "
+        f"WHEN NOT regexp_matches({text}, '[0-9]') THEN NULL "  # "infinity" is no time
         f"ELSE coalesce({local.format(f'try_strptime({text}, [{named}])')}, "
         f"timezone('UTC', try_strptime({text}, [{offset}]))) END"
     )
@@ -480,7 +490,7 @@ def _day_first(
     connection: duckdb.DuckDBPyConnection, part: Part, column: str, given: bool | None
 ) -> bool | None:
     """Whether 3/4/2024 is in April, by which reading makes sense of more rows of the part."""
-    text = _text(column)
+    text = _text(part.sql(column))
     numeric = f"regexp_matches({_slashed('t')}, {literal(_NUMERIC_DATE)})"
     [(seen,)] = connection.execute(
         f"SELECT count(*) FILTER ({numeric}) "

@@ -4,13 +4,14 @@ For a store's log: a split by events, cleaning against tuning, whom to serve wit
 that flatters.
 """
 
+from helpers.evaluation.choosing import choose, learn_event_weights, try_settings
 from helpers.evaluation.comparison import PUBLISHED, Comparison, blend, compare, rank_average
-from helpers.evaluation.experiment import TwoByTwo, choose, try_settings, two_by_two
+from helpers.evaluation.experiment import TwoByTwo, two_by_two
 from helpers.evaluation.flattery import Flattery, flattery
 from helpers.evaluation.measures import genres, item_counts, ndcg, parrot, rating_error
 from helpers.evaluation.newcomers import ahead_from, cold_start, cold_start_table, first_items
 from helpers.evaluation.people import Portrait, example_users, portrait, portraits
-from helpers.evaluation.serving import Serving, learn_event_weights, serve
+from helpers.evaluation.serving import Serving, serve
 from helpers.evaluation.store import StoreSplit, at_random, leaks, since, store_split
 from helpers.evaluation.store_models import (
     SEEDS_BEST,

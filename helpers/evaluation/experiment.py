@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from helpers import metrics, tuning
-from helpers.baselines import Recipe
+from helpers import metrics
+from helpers.evaluation.choosing import choose, chosen_recipe
 from helpers.evaluation.measures import verdict
 from helpers.evaluation.store import StoreSplit, since, store_split
-from helpers.evaluation.store_models import StoreTask, stock
-from helpers.tuning.tasks import DIGITS, Grid, Settings, in_parallel
+from helpers.tuning.tasks import Grid, in_parallel
 
 LOGS, SETTINGS = ("dirty", "clean"), ("default", "tuned")
 EFFECTS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
@@ -93,13 +92,17 @@ class TwoByTwo:
         table = pd.DataFrame.from_dict(rows, orient="index")
         return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["log", "settings"]))
 
-    def effects(self, measure: str = "ndcg@10", *, seed: int = 0) -> pd.DataFrame:
+    def effects(
+        self, measure: str = "ndcg@10", *, who: pd.Series | None = None, seed: int = 0
+    ) -> pd.DataFrame:
         """What cleaning gains and what tuning gains, on the same users.
 
         Parameters
         ----------
         measure : str
             A column of ``measured``.
+        who : Series of bool, optional
+            Index ``user_id``: whom to look at; all test users when not given.
         seed : int
             Of the bootstrap.
 
@@ -119,6 +122,11 @@ class TwoByTwo:
         time for one.
         """
         values = {cell: frame[measure] for cell, frame in self.measured.items()}
+        if who is not None:
+            values = {
+                cell: part[who.reindex(part.index).fillna(False).to_numpy(bool)]
+                for cell, part in values.items()
+            }
         pairs = {name: (values[a], values[b]) for name, (a, b) in EFFECTS.items()}
         gains = {log: values[log, "tuned"] - values[log, "default"] for log in LOGS}
         pairs["interaction"] = (gains["clean"], gains["dirty"])
@@ -249,123 +257,6 @@ def two_by_two(
             for cell, frames in of_cell.items()
         },
     )
-
-
-def choose(
-    events: pd.DataFrame,
-    in_window: np.ndarray,
-    model: str,
-    candidates: Grid | Sequence[Grid],
-    half_lives: Sequence[float] = (),
-    *,
-    k: int = 10,
-    workers: int = 2,
-    **options: Any,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Choose settings on a validation window, then how fast events fade with these.
-
-    Parameters
-    ----------
-    events : DataFrame
-        The training part of a log.
-    in_window : bool ndarray of shape (n_events,)
-        Which of them are held out; from :func:`since`.
-    model, candidates, k, workers
-        As :func:`try_settings`.
-    half_lives : sequence of float, in days
-    **options
-        Of :func:`store_split`.
-
-    Returns
-    -------
-    trials : DataFrame
-        As :func:`try_settings` gives them, with ``half_life_days`` (NaN where events do not fade).
-    chosen : dict
-        Settings and ``half_life_days`` of the best; all None where nothing beats the defaults.
-    """
-    split = store_split(events, in_window, **options)
-    found = [try_settings(split, model, candidates, k=k, workers=workers)]
-    best = {name: value for name, value in tuning.best(found[0]).items() if value is not None}
-    for days in half_lives if best else ():
-        faded = store_split(events, in_window, half_life_days=days, **options)
-        # Only a model that sees the values sees them fade.
-        again = {name: [value] for name, value in {**best, "weighting": "linear"}.items()}
-        tried = try_settings(faded, model, again, k=k, default=False)
-        found.append(tried.assign(half_life_days=days))
-    trials = pd.concat(found, ignore_index=True).rename_axis("trial")
-    trials["half_life_days"] = trials.get("half_life_days", pd.Series(np.nan, trials.index))
-    winner = trials[f"nDCG@{k}"].to_numpy().argmax()
-    days = float(trials["half_life_days"].to_numpy()[winner])
-    return trials, {**tuning.best(trials), "half_life_days": None if np.isnan(days) else days}
-
-
-def try_settings(
-    split: StoreSplit,
-    model: str,
-    candidates: Grid | Sequence[Grid],
-    *,
-    k: int = 10,
-    default: bool = True,
-    seed: int = 0,
-    workers: int = 2,
-) -> pd.DataFrame:
-    """Judge implicit's defaults and every candidate on a validation window.
-
-    Parameters
-    ----------
-    split : StoreSplit
-        Inside the training log; its ``test`` is the validation set.
-    model : {"ALS", "IALS"}
-    candidates : mapping of str to sequence, or a sequence of those
-        ``factors``, ``regularization``, ``iterations``, ``weighting`` and what else the model has.
-    k : int
-    default : bool
-        Whether implicit's defaults are judged, too.
-    seed : int
-    workers : int
-        Fits at a time.
-
-    Returns
-    -------
-    DataFrame
-        Index ``trial``; settings (all missing for the defaults, in the first row), ``nDCG@k``,
-        ``low`` and ``high``. :func:`helpers.tuning.best` reads it.
-    """
-    task = StoreTask("validation", split, k)
-    runs, lists = tuning.fit_lists(task, model, {}, candidates, seeds=[seed], workers=workers)
-    tried = list(zip(runs, lists[:, 0], strict=True))
-    if default:
-        plain = chosen_recipe(model, {}, seed)
-        of_default = split.top_n(plain.fit(split.train), k, matrix=plain.matrix(split.train))
-        tried.insert(0, ({}, of_default))
-    rows = []
-    for run, found in tried:
-        values = task.ndcg(found)
-        low, high = metrics.bootstrap_interval(values)
-        score = {f"nDCG@{k}": round(float(values.mean()), DIGITS), "low": low, "high": high}
-        rows.append({**dict.fromkeys(runs[0]), **run, **score})
-    # As objects: a missing setting must not turn the whole numbers beside it into floats.
-    table = pd.DataFrame(rows, dtype=object).rename_axis("trial")
-    return table.astype(dict.fromkeys(score, np.float64))
-
-
-def chosen_recipe(model: str, settings: Settings, seed: int) -> Recipe:
-    """The recipe of these settings; implicit's defaults (:func:`stock`) where none is given.
-
-    Parameters
-    ----------
-    model : {"ALS", "IALS"}
-    settings : mapping
-        A value of None counts as not given.
-    seed : int
-
-    Returns
-    -------
-    Recipe
-    """
-    given = {name: value for name, value in settings.items() if value is not None}
-    given.pop("half_life_days", None)  # of the values, not of the model
-    return tuning.recipe(model, given, seed=seed) if given else stock(seed=seed)
 
 
 def rows_of(split: StoreSplit, users: pd.Index) -> np.ndarray:

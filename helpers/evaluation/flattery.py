@@ -1,109 +1,66 @@
-"""Good metrics, bad results: a number that rises because of who is in the test, and the check."""
+"""Good metrics, bad results: a number that is high because the test is as dirty as the lists."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from helpers import metrics, recommend, weighting
-from helpers.baselines import Recipe
-from helpers.evaluation.experiment import LOGS, renamed, rows_of
+from helpers import metrics
+from helpers.evaluation.experiment import renamed
 from helpers.evaluation.measures import verdict
-from helpers.evaluation.store import since, store_split
-from helpers.tuning.tasks import in_parallel
+from helpers.evaluation.serving import Serving
+
+STEPS = {
+    "dirty lists, dirty test": ("dirty", "dirty"),
+    "dirty lists, clean test": ("dirty", "clean"),
+    "clean lists, clean test": ("clean", "clean"),
+}
+"""What is reported before cleaning, what these lists are worth, and what cleaning makes of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Flattery:
-    """One model fitted on a dirty and on a clean log, both judged on the test as it was logged.
+    """One policy, learned from a dirty and from a clean log, judged on the tests of both.
 
     Attributes
     ----------
-    kinds : Series of str
-        Index ``user_id``: what each tested account is, "customer" or "disguised crawler", say.
-    measured : dict of {"dirty", "clean"} to DataFrame
-        Accuracy of the lists of the model that learned from this log.
-    lists : dict of {"dirty", "clean"} to int ndarray of shape (n_users, k)
-    popular : int ndarray of shape (n_users, k)
-        The popular list of the clean log, without what each user knows.
-    n_items : int
+    levels : DataFrame
+        Index ``judged`` (:data:`STEPS`); columns ``users``, each measure, ``no product`` (share of
+        the places that items take which the clean log does not hold), ``coverage`` and ``overlap``
+        (what the lists of two users have in common, on average; 1 if all get the same).
+    changes : DataFrame
+        Index levels ``change`` and ``measure``: what cleaning changes "as reported" (each log
+        judged on its own test) and "in truth" (both on the clean test), with ``difference``,
+        ``low``, ``high`` and ``verdict``, on the same users.
     """
 
-    kinds: pd.Series
-    measured: dict[str, pd.DataFrame]
-    lists: dict[str, np.ndarray]
-    popular: np.ndarray
-    n_items: int
-
-    def table(self, measure: str = "hit rate@10") -> pd.DataFrame:
-        """The number on the dashboard, and what it is made of.
-
-        Parameters
-        ----------
-        measure : str
-
-        Returns
-        -------
-        DataFrame
-            Index: "as logged" (all tested accounts, the number that is reported) and each kind;
-            columns ``accounts``, ``dirty`` and ``clean`` (means, by the log that the model learned
-            from), ``difference`` (clean minus dirty) with its 95 % interval ``low`` and ``high``,
-            ``verdict`` for the clean log, and ``coverage`` and ``on popular list`` (share of the
-            places that the popular list fills with the same items) of both.
-        """
-        everybody = np.ones(len(self.kinds), dtype=bool)
-        groups = {kind: (self.kinds == kind).to_numpy() for kind in sorted(self.kinds.unique())}
-        rows = {}
-        for name, members in {"as logged": everybody, **groups}.items():
-            dirty, clean = (self.measured[log][measure][members] for log in LOGS)
-            pair = metrics.paired(clean, dirty)
-            row = {
-                "accounts": int(members.sum()), "dirty": dirty.mean(), "clean": clean.mean(),
-                "difference": pair.difference, "low": pair.low, "high": pair.high,
-                "verdict": verdict(pair),
-            }  # fmt: skip
-            for log in LOGS:
-                lists = self.lists[log][members]
-                row[f"coverage, {log}"] = metrics.catalogue_coverage(lists, self.n_items)
-                same = metrics.mean_overlap(lists, self.popular[members])
-                row[f"on popular list, {log}"] = same
-            rows[name] = row
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("judged on")
+    levels: pd.DataFrame
+    changes: pd.DataFrame
 
 
 def flattery(
-    dirty: pd.DataFrame,
-    clean: pd.DataFrame,
-    cutoff: pd.Timestamp | str,
-    kinds: pd.Series,
-    recipe: Recipe,
+    dirty: Serving,
+    clean: Serving,
+    policy: str,
     *,
-    relevant: Sequence[str] = ("view", "cart", "purchase"),
-    weights: Mapping[str, float] | None = weighting.EVENT_WEIGHTS,
-    ks: Sequence[int] = (3, 10),
-    workers: int = 2,
+    who: pd.Series | None = None,
+    measures: tuple[str, ...] = ("precision@3", "hit rate@10"),
+    seed: int = 0,
 ) -> Flattery:
-    """Judge what a dirty and a clean training log lead to, on a test that is dirty itself.
+    """Judge the lists that a dirty log leads to on what was logged, and on what was really bought.
 
     Parameters
     ----------
-    dirty, clean : DataFrame
-        The same log before and after cleaning; ids written alike.
-    cutoff : Timestamp or str
-        First moment of the test.
-    kinds : Series of str
-        Index ``user_id``: what each account of the dirty log is.
-    recipe : Recipe
-        The model.
-    relevant : sequence of str
-        Events that count as found. Crawlers do not buy: they flatter a test that counts views.
-    weights : mapping of str to float, optional
-        See :func:`helpers.weighting.event_values`; without it the column ``value`` stays.
-    ks : sequence of int
-        Cut-offs.
-    workers : int
-        Fits at a time.
+    dirty, clean : Serving
+        The same policies on the same log before and after cleaning; ids written alike.
+    policy : str
+        One of them.
+    who : Series of bool, optional
+        Index ``user_id``: whom to judge; who is missing is left out. All when not given.
+    measures : tuple of str
+        Columns of :func:`helpers.metrics.ranking` at the cut-offs of the servings.
+    seed : int
+        Of the bootstrap.
 
     Returns
     -------
@@ -111,55 +68,57 @@ def flattery(
 
     Raises
     ------
+    KeyError
+        If there is no such policy.
     ValueError
-        If a tested account has no kind; and as :func:`helpers.evaluation.store_split`.
+        If no user stands in the test of both.
 
     Notes
     -----
-    Tested are all accounts of the dirty log with events on both sides, and what is new to them by
-    that log. The clean log does not know the accounts that cleaning removed; they get its popular
-    list.
+    Judged are users with something to find in both tests, so that all numbers are of the same
+    people.
     """
-    splits = {
-        log: store_split(frame, since(frame, cutoff), weights=weights, relevant=relevant)
-        for log, frame in (("dirty", dirty), ("clean", clean))
-    }
-    logged = splits["dirty"]
-    users = logged.train.user_ids[logged.users]
-    named = kinds.reindex(users)
-    if named.isna().any():
-        raise ValueError(
-            f"kinds has no entry for {int(named.isna().sum())} of the {len(users)} tested accounts "
-            f"({users[named.isna()][0]!r} for one); name the kind of each account of the dirty log"
-        )
-    item_ids = logged.train.item_ids.union(splits["clean"].train.item_ids)
-    held_out = renamed(logged.test.user_items[logged.users], logged.train.item_ids, item_ids)
-    seen = renamed(logged.bought.user_items[logged.users], logged.train.item_ids, item_ids)
-    k = max(ks)
-
-    def run(log: str) -> np.ndarray:
-        split, rows = splits[log], rows_of(splits[log], users)
-        matrix = recipe.matrix(split.train)
-        scores = np.zeros((len(users), len(item_ids)))
-        names = item_ids.get_indexer(split.train.item_ids)
-        popular = np.bincount(split.bought.user_items.indices, minlength=split.train.n_items)
-        scores[:, names] = popular
-        known = np.flatnonzero(rows >= 0)
-        found = recommend.scores(recipe.fit(split.train), matrix, rows[known])
-        scores[np.ix_(known, names)] = found
-        # Whatever only the other log holds stands last.
-        scores[:, np.setdiff1d(np.arange(len(item_ids)), names)] = recommend.PADDING
-        return recommend.rank_items(scores, k, seen)[0]
-
-    lists = dict(zip(LOGS, in_parallel(run, LOGS, workers), strict=True))
-    measured = {
-        log: metrics.ranking(found, held_out, ks, seen=seen).per_user.set_axis(users)
-        for log, found in lists.items()
-    }
-    counts = np.zeros(len(item_ids))
-    bought = splits["clean"].bought
-    counts[item_ids.get_indexer(bought.item_ids)] = np.bincount(
-        bought.user_items.indices, minlength=bought.n_items
+    servings = {"dirty": dirty, "clean": clean}
+    for log, serving in servings.items():
+        if policy not in serving.lists:
+            raise KeyError(f"{policy!r} is no policy of {log}; there are {list(serving.lists)}")
+    users = clean.groups.index.intersection(dirty.groups.index)
+    if who is not None:
+        users = users[who.reindex(users).fillna(False).to_numpy(bool)]
+    if not len(users):
+        raise ValueError("no user of who stands in both tests; are user ids written alike?")
+    item_ids = clean.item_ids.union(dirty.item_ids)
+    real = item_ids.isin(clean.item_ids)
+    ks = sorted({int(measure.split("@")[1]) for measure in measures})
+    lists, held_out = {}, {}
+    for log, serving in servings.items():
+        rows = serving.groups.index.get_indexer(users)
+        found, names = serving.lists[policy][rows], item_ids.get_indexer(serving.item_ids)
+        lists[log] = np.where(found >= 0, names[found], -1)
+        held_out[log] = renamed(serving.held_out[rows], serving.item_ids, item_ids)
+    values, levels = {}, {}
+    for step, (learned, judged) in STEPS.items():
+        shown = lists[learned]
+        values[step] = metrics.ranking(shown, held_out[judged], ks).per_user
+        levels[step] = {
+            "users": len(users),
+            **values[step][list(measures)].mean(),
+            "no product": 1 - float(real[shown[shown >= 0]].mean()),
+            "coverage": metrics.catalogue_coverage(shown, len(item_ids)),
+            "overlap": 1 - metrics.personalisation(shown) if len(users) > 1 else 1.0,
+        }
+    first, second, third = STEPS
+    rows_of_change = {}
+    for change, before in (("as reported", first), ("in truth", second)):
+        for measure in measures:
+            pair = metrics.paired(values[third][measure], values[before][measure], seed=seed)
+            row = [pair.difference, pair.low, pair.high, verdict(pair)]
+            rows_of_change[change, measure] = row
+    changes = pd.DataFrame.from_dict(
+        rows_of_change, orient="index", columns=["difference", "low", "high", "verdict"]
     )
-    popular = recommend.rank_items(np.tile(counts, (len(users), 1)), k, seen)[0]
-    return Flattery(named.astype("str"), measured, lists, popular, len(item_ids))
+    index = pd.MultiIndex.from_tuples(rows_of_change, names=["change", "measure"])
+    return Flattery(
+        pd.DataFrame.from_dict(levels, orient="index").rename_axis("judged"),
+        changes.set_axis(index),
+    )

@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from helpers import metrics, tuning, weighting
+from helpers import metrics, weighting
 from helpers.baselines import Popularity
-from helpers.evaluation.experiment import chosen_recipe
+from helpers.evaluation.choosing import chosen_recipe
 from helpers.evaluation.measures import item_counts, verdict
 from helpers.evaluation.store import StoreSplit, since, store_split
 from helpers.recommend import rank_items
-from helpers.tuning.tasks import DIGITS, Settings
+from helpers.tuning.tasks import Settings
 
 GROUPS = ("purchasers", "visitors", "unknown")
 RULE, TO_ALL = "purchasers' rule", "ALS for all"
@@ -33,13 +32,16 @@ class Serving:
         Of each policy.
     measured : dict of str to DataFrame
         Accuracy of each policy for each of these users.
-    n_items : int
+    held_out : csr_matrix of shape (n_users, n_items)
+        What they bought.
+    item_ids : Index of str
     """
 
     groups: pd.Series
     lists: dict[str, np.ndarray]
     measured: dict[str, pd.DataFrame]
-    n_items: int
+    held_out: csr_matrix
+    item_ids: pd.Index
 
     def table(self, measure: str = "ndcg@10", *, seed: int = 0) -> pd.DataFrame:
         """Each policy for each group.
@@ -61,7 +63,7 @@ class Serving:
             for policy, frame in self.measured.items():
                 values = frame[measure].to_numpy()[members]
                 low, high = metrics.bootstrap_interval(values, seed=seed)
-                shown = metrics.catalogue_coverage(self.lists[policy][members], self.n_items)
+                shown = metrics.catalogue_coverage(self.lists[policy][members], len(self.item_ids))
                 rows[group, policy] = [values.mean(), low, high, len(values), shown]
         columns = ["mean", "low", "high", "n", "coverage"]
         table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -195,6 +197,9 @@ def serve(
     fallback = lists["popular lately"]
     recipe = chosen_recipe(model, settings, seed)
     for name, served in ((RULE, has_bought), (TO_ALL, has_events)):
+        if name == TO_ALL and not (has_events & ~has_bought).any():  # the same model again
+            lists[name] = lists[RULE]
+            continue
         train = split.train.select(served[rows])
         found = split.top_n(recipe.fit(train), k, users=users, matrix=recipe.matrix(train))
         lists[name] = np.where((served & has_events)[users][:, None], found, fallback)
@@ -204,7 +209,7 @@ def serve(
         name: metrics.ranking(found, held_out, ks).per_user.set_axis(ids)
         for name, found in lists.items()
     }
-    return Serving(pd.Series(groups, index=ids), lists, measured, split.train.n_items)
+    return Serving(pd.Series(groups, index=ids), lists, measured, held_out, split.train.item_ids)
 
 
 def popular_by(
@@ -257,91 +262,6 @@ def popular_by(
     members = csr_matrix((np.ones(known.sum()), (codes[known], np.flatnonzero(known))), shape)
     local = (members @ weighting.binary(split.bought.user_items)).toarray()
     return np.asarray(np.vstack([local + ties, counts])[codes[users]])
-
-
-def learn_event_weights(
-    events: pd.DataFrame,
-    candidates: Sequence[Mapping[str, Any]],
-    *,
-    validation_from: pd.Timestamp | str,
-    settings: Settings,
-    model: str = "ALS",
-    repurchases: bool = False,
-    k: int = 10,
-    seed: int = 0,
-    workers: int = 2,
-) -> pd.DataFrame:
-    """Choose weights of events, and how fast they fade, on purchases of a later window.
-
-    Parameters
-    ----------
-    events : DataFrame
-        The *training* part of a log only: what is held out lies inside it.
-    candidates : sequence of mappings
-        Weight of each kind of event, and ``half_life_days`` (None where events do not fade). The
-        first is what the others are compared with, (1, 3, 5) say.
-    validation_from : Timestamp or str
-        First moment of the window.
-    settings : mapping
-        Of ``model``; ``weighting`` is set to "linear", without which weights would do nothing.
-    model : {"ALS", "IALS"}
-    repurchases : bool
-    k : int
-    seed : int
-        Of the models.
-    workers : int
-        Fits at a time.
-
-    Returns
-    -------
-    DataFrame
-        Index ``trial``; the candidate's values, ``nDCG@k`` with ``low`` and ``high``, the paired
-        ``gain`` over the first candidate with ``gain low`` and ``gain high``, and ``chosen``.
-
-    Raises
-    ------
-    ValueError
-        If there is no candidate, or as :func:`store_split`.
-
-    Notes
-    -----
-    All candidates are judged on the same users: those with any event before the window. A user
-    whose events all weigh 0 gets the popular list. The interval of the winner's gain does not cover
-    that it was picked as the best of several: see :func:`helpers.tuning.optimism`.
-    """
-    if not candidates:
-        raise ValueError("candidates is empty, expected weights such as {'view': 1, 'purchase': 5}")
-    in_test = since(events, validation_from)
-    whole = store_split(
-        events,
-        in_test,
-        weights=dict.fromkeys(events["event"].unique(), 1.0),
-        repurchases=repurchases,
-    )
-    users = whole.train.user_ids[whole.users]
-    recipe = chosen_recipe(model, {**settings, "weighting": "linear"}, seed)
-
-    def run(candidate: Mapping[str, Any]) -> np.ndarray:
-        weights = {name: value for name, value in candidate.items() if name != "half_life_days"}
-        split = store_split(
-            events, in_test, weights=weights, half_life_days=candidate.get("half_life_days"),
-            repurchases=repurchases,
-        )  # fmt: skip
-        rows = split.train.user_ids.get_indexer(users)
-        found = split.top_n(recipe.fit(split.train), k, users=rows)
-        held_out = split.test.user_items[rows]
-        return metrics.ranking(found, held_out, [k])[f"ndcg@{k}"].to_numpy(np.float64)
-
-    per_user = tuning.tasks.in_parallel(run, list(candidates), workers)
-    table = pd.DataFrame([dict(each) for each in candidates], dtype=object)
-    means = np.array([values.mean() for values in per_user]).round(DIGITS)
-    table[f"nDCG@{k}"] = means
-    table[["low", "high"]] = [metrics.bootstrap_interval(values) for values in per_user]
-    gains = [metrics.paired(values, per_user[0]) for values in per_user]
-    table["gain"] = [gain.difference for gain in gains]
-    table[["gain low", "gain high"]] = [(gain.low, gain.high) for gain in gains]
-    table["chosen"] = np.arange(len(means)) == means.argmax()
-    return table.rename_axis("trial")
 
 
 def _most_common(events: pd.DataFrame, by: str, column: str) -> pd.Series:

@@ -6,6 +6,6 @@ planted is known row by row, so that a detector has a measured precision and rec
 
 from helpers.simulation.dirt import SHARES
 from helpers.simulation.identity import OFFICE
-from helpers.simulation.store import EVENT_COLUMNS, SimulatedStore, simulate_store
+from helpers.simulation.store import EVENT_COLUMNS, SimulatedStore, as_purchases, simulate_store
 
-__all__ = ["EVENT_COLUMNS", "OFFICE", "SHARES", "SimulatedStore", "simulate_store"]
+__all__ = ["EVENT_COLUMNS", "OFFICE", "SHARES", "SimulatedStore", "as_purchases", "simulate_store"]

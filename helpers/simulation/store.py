@@ -95,6 +95,38 @@ class SimulatedStore:
         return paths
 
 
+def as_purchases(events: pd.DataFrame) -> pd.DataFrame:
+    """The purchases of any log in the form that :func:`simulate_store` wraps.
+
+    Parameters
+    ----------
+    events : DataFrame
+        An events frame, clean. Without any purchase in it, all its events count as purchases.
+
+    Returns
+    -------
+    DataFrame
+        Times in whole seconds; where the log knows no orders, what a user buys in one second is
+        one; where it knows no prices, all are 1.
+
+    Examples
+    --------
+    >>> ratings = pd.DataFrame({
+    ...     "user_id": ["7", "7"], "item_id": ["a", "b"], "value": [4.0, 2.0],
+    ...     "timestamp": pd.to_datetime(["2011-01-03 10:00"] * 2, utc=True), "event": "rating"})
+    >>> as_purchases(ratings)[["item_id", "order_id", "price"]].values.tolist()
+    [['a', '7-1294048800', 1.0], ['b', '7-1294048800', 1.0]]
+    """
+    bought = events[events["event"] == "purchase"]
+    lines = (events if bought.empty else bought).reset_index(drop=True)
+    lines = lines.assign(event="purchase", timestamp=lines["timestamp"].dt.floor("s"))
+    second = lines["timestamp"].astype("int64") // 10**9
+    order = lines["user_id"] + "-" + second.astype("str")
+    known = lines["order_id"] if "order_id" in lines else pd.Series(None, lines.index, dtype="str")
+    price = lines["price"] if "price" in lines else pd.Series(np.nan, lines.index)
+    return lines.assign(order_id=known.fillna(order), price=price.fillna(1.0))
+
+
 def simulate_store(
     purchases: pd.DataFrame,
     *,
