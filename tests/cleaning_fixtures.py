@@ -170,4 +170,5 @@ def damaged(seed: int) -> bytes:
                 line.replace(b'"', b""),
             ]
         )
-    return b"\n".join(lines) + b"\n" * rng.randrange(3)
+    end = rng.choice([b"\n", b"\n", b"\r\n"])
+    return end.join(lines) + end * rng.randrange(3)

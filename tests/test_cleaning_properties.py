@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helpers.cleaning import Cleaned, clean
 
-FEW = settings(max_examples=10)
+FEW = settings(max_examples=6)
 
 
 def cleaned_csv(rows: list[list[str]], folder: Path, **options: object) -> Cleaned:

@@ -58,7 +58,7 @@ def test_exports_of_any_shape_are_read_as_one_clean_file(tmp_path: Path) -> None
     views = "visitorid;itemid;date;action\nü8;b;14.5.2024 14:00:04;Product View\n"
     write(exports / "b b's.csv", views.encode("latin-1"))
     # tabs, gzip, milliseconds
-    moment = 1715695205000
+    moment = 1715781605000
     write(exports / "[c]*?.tsv.gz", gzip.compress(
         f"CustomerID\tStockCode\tts\tevent\n9\tc\t{moment}\taddtocart\n".encode()))  # fmt: skip
     # UTF-16 with its mark, an offset
@@ -167,7 +167,7 @@ def test_whether_the_day_comes_first_is_found_for_each_file(tmp_path: Path) -> N
 def test_dates_that_can_be_read_in_both_ways_are_settled_by_the_user(tmp_path: Path) -> None:
     path = write(tmp_path / "log.csv", "user,item,when\na,x,3/4/2024\na,y,4/5/2024\n")
     columns = {"timestamp": "when"}
-    with pytest.raises(DatasetError, match="log.csv: the dates of column 'when'.*day_first=True"):
+    with pytest.raises(DatasetError, match=r"log.csv: the dates of column 'when'.*day_first=True"):
         read(path, columns=columns)
     for day_first, expected in ((True, "2024-04-03"), (False, "2024-03-04")):
         first = read(path, columns=columns, day_first=day_first).frame["timestamp"].iloc[0]
@@ -222,7 +222,7 @@ def test_where_one_file_lacks_the_times_of_the_others_its_rows_are_refused(tmp_p
     write(tmp_path / "a.csv", "user,item\nu,x\n")
     write(tmp_path / "b.csv", "user,item,time,price\nu,x,2024-01-01,2\n")
     cleaned = read(tmp_path)
-    assert cleaned.quarantine.values.tolist() == [
+    assert cleaned.quarantine.to_numpy().tolist() == [
         ["a.csv", 1, "time is missing or cannot be read", "u,x"]
     ]
     assert cleaned.frame["price"].tolist() == [2.0]
@@ -282,7 +282,7 @@ def test_names_of_columns_may_be_anything(tmp_path: Path) -> None:
     columns = {"user": 'the "best" user', "item": "it;em's", "value": "SELECT"}
     for source in (path, pd.read_csv(path)):
         frame = read(source, columns=columns).frame
-        assert frame[["user_id", "item_id", "value"]].values.tolist() == [["a", "x", 2.0]]
+        assert frame[["user_id", "item_id", "value"]].to_numpy().tolist() == [["a", "x", 2.0]]
     # DuckDB alone takes "user" for the name of the database's user, where no column has it.
     pd.DataFrame({" user": ["a"], "item ": ["x"]}).to_parquet(tmp_path / "log.parquet")
     assert read(tmp_path / "log.parquet").frame["user_id"].tolist() == ["a"]
@@ -303,10 +303,10 @@ def test_files_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
     write(tmp_path / "june" / "log.csv", "sku;customer;count\nx;b;2\ny;b;few\ny;;1\n")
     cleaned = clean([tmp_path / "may", tmp_path / "june" / "log.csv"])
     accounted(cleaned)
-    assert cleaned.quarantine[["file", "row"]].values.tolist() == [
+    assert cleaned.quarantine[["file", "row"]].to_numpy().tolist() == [
         ["june/log.csv", 2], ["may/log.csv", 2]
     ]  # fmt: skip
-    assert cleaned.removed[["file", "row"]].values.tolist() == [["june/log.csv", 3]]
+    assert cleaned.removed[["file", "row"]].to_numpy().tolist() == [["june/log.csv", 3]]
     assert cleaned.frame["user_id"].tolist() == ["a", "b"]
     pattern = clean(str(tmp_path / "*" / "log.*"))
     pd.testing.assert_frame_equal(pattern.frame, cleaned.frame)
@@ -345,7 +345,7 @@ def test_each_reason_of_the_validation() -> None:
 def test_a_row_with_several_faults_names_all_and_keeps_its_text() -> None:
     raw = log(user=["é", "u\0"], qty=["1", "many"], title=["", 'a "b", c'])
     cleaned = read(raw)
-    [row] = cleaned.quarantine.values.tolist()
+    [row] = cleaned.quarantine.to_numpy().tolist()
     assert row == [
         "frame", 2,
         "user id has control characters or is a number cut by a spreadsheet; "
@@ -386,7 +386,7 @@ def test_a_row_number_is_that_of_its_line(ends: str, suffix: str, tmp_path: Path
     cleaned = clean(path)
     accounted(cleaned)
     places = {text[:3]: row for row, text in enumerate(PLACES) if text.startswith(("u", ","))}
-    assert cleaned.quarantine[["row", "reason"]].values.tolist() == [
+    assert cleaned.quarantine[["row", "reason"]].to_numpy().tolist() == [
         [places["u2,"], "quantity is no number up to 1e+09"],
         [places["u3,"], "fewer fields than the header"],
         [places["u5,"], "more fields than the header"],
@@ -397,9 +397,9 @@ def test_a_row_number_is_that_of_its_line(ends: str, suffix: str, tmp_path: Path
     ]
     texts = cleaned.quarantine["text"].tolist()
     assert texts[:3] == ["u2,a,plain,many", "u3,short", "u5,a,plain,1,more"]
-    assert texts[3].splitlines() == ['u6,a,"five', "and", 'six",few']
+    assert texts[3].splitlines() == ['u6,a,"five', "and", 'six",few']  # as one field
     assert texts[4:] == ['u7,a,"cut,1', 'u9,a,"x"y,1', "u10,a,plain,none such"]
-    assert cleaned.removed[["row", "rule"]].values.tolist() == [[places[",a,"], "missing user"]]
+    assert cleaned.removed[["row", "rule"]].to_numpy().tolist() == [[places[",a,"], "missing user"]]
     assert cleaned.frame["user_id"].tolist() == ["u1", "u12", "u4", "u8"]
     assert cleaned.frame["title"].tolist()[3] == 'say "hi"'
 
@@ -430,11 +430,11 @@ def test_a_field_over_very_many_lines_is_an_open_quote(tmp_path: Path) -> None:
 
 
 def test_lines_of_another_encoding_are_refused(tmp_path: Path) -> None:
-    lines = [b"user,item,title", "ü1,a,é".encode(), "u2,a,é".encode("latin-1"), b"u3,a,x",
-             'u4,a,"two'.encode(), "linés".encode("latin-1"), b'more"', b"u5,a,x"]  # fmt: skip
+    lines = [b"user,item,title", b"\xc3\xbc1,a,\xc3\xa9", "u2,a,é".encode("latin-1"), b"u3,a,x",
+             b'u4,a,"two', "linés".encode("latin-1"), b'more"', b"u5,a,x"]  # fmt: skip
     cleaned = read(write(tmp_path / "log.csv", b"\n".join(lines)))
     assert cleaned.frame["user_id"].tolist() == ["u3", "u5", "ü1"]
-    assert cleaned.quarantine[["row", "reason", "text"]].values.tolist() == [
+    assert cleaned.quarantine[["row", "reason", "text"]].to_numpy().tolist() == [
         [2, "not UTF-8, as other lines of the file are", "u2,a,é"],
         [4, "a quote is opened and not closed", 'u4,a,"two'],
         [5, "not UTF-8, as other lines of the file are", "linés"],
@@ -447,7 +447,7 @@ def test_encodings_are_found(encoding: str, tmp_path: Path) -> None:
     data = 'user,item,title\nü,a,"é,\nè"\nu,short\n'.encode(encoding)
     for name, content in (("log.csv", data), ("log.csv.gz", gzip.compress(data))):
         cleaned = read(write(tmp_path / name, content))
-        assert cleaned.frame[["user_id", "title"]].values.tolist() == [["ü", "é,\nè"]]
+        assert cleaned.frame[["user_id", "title"]].to_numpy().tolist() == [["ü", "é,\nè"]]
         assert refused(cleaned) == [(3, "fewer fields than the header")]
 
 
@@ -528,7 +528,7 @@ def test_damage_costs_no_line_that_is_not_damaged(seeds: range, tmp_path: Path) 
                 line = there[row].decode()
             except UnicodeDecodeError:
                 line = there[row].decode("latin-1")
-            assert text == line or fields(text) == fields(line), (seed, row)
+            assert text == line or fields(text[:9999]) == fields(line[:9999]), (seed, row)
 
 
 @pytest.mark.parametrize(
@@ -547,7 +547,9 @@ def test_a_spoilt_file_is_a_clear_error_or_accounted_for(
     for seed in range(8):
         data = spoil(random.Random(seed), whole)
         name = "log.csv.gz" if data[:2] == b"\x1f\x8b" else "log.csv"
+        said = ""
         try:
             read(write(tmp_path / name, data))
         except DatasetError as error:
-            assert "log.csv" in str(error) or "no row is left" in str(error)
+            said = str(error)
+        assert not said or "log.csv" in said or "no row is left" in said

@@ -1,7 +1,7 @@
 """Any event log as the tidy frame, with an account of every row: read, validated, rules applied."""
 
 from helpers.cleaning.behaviour import Thresholds
-from helpers.cleaning.pipeline import Cleaned, clean
+from helpers.cleaning.pipeline import Cleaned, clean, column_names
 from helpers.cleaning.profile import oddities, shapes
 from helpers.cleaning.report import CleaningReport, Finding
 from helpers.cleaning.rules import RULES, SERVICE_ITEMS, Rules
@@ -17,6 +17,7 @@ __all__ = [
     "Rules",
     "Thresholds",
     "clean",
+    "column_names",
     "oddities",
     "shapes",
 ]

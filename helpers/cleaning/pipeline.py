@@ -215,6 +215,26 @@ def _check(
         )
 
 
+def column_names(source: Source) -> dict[str, list[str]]:
+    """List the columns of each file of a log, as they are called there.
+
+    Parameters
+    ----------
+    source : path, glob, folder, list of these, or DataFrame
+
+    Returns
+    -------
+    dict of file name to list of str
+
+    Raises
+    ------
+    DatasetError
+        If a file cannot be read as a whole.
+    """
+    with _engine(MEMORY, 1, "UTC") as (connection, scratch):
+        return {part.name: part.columns for part in reading.open_parts(connection, source, scratch)}
+
+
 def _run(
     connection: duckdb.DuckDBPyConnection,
     scratch: Path,
@@ -365,8 +385,9 @@ def _texts(
         taken = batch.take(pa.array(positions[here] - start)).to_pylist()
         for row, reason, fields in zip(rows[here], reasons[here], taken, strict=True):
             text = io.StringIO()
-            csv.writer(text, delimiter=separator, lineterminator="").writerow(fields.values())
-            found.append(Line(part.name, int(row), str(reason), text.getvalue()))
+            # Fields with either of these ends of lines are quoted.
+            csv.writer(text, delimiter=separator, lineterminator="\r\n").writerow(fields.values())
+            found.append(Line(part.name, int(row), str(reason), text.getvalue()[:-2]))
         start += len(batch)
     return found
 

@@ -208,7 +208,7 @@ def refused(connection: duckdb.DuckDBPyConnection, part: Part, n_rows: int) -> l
         # One line can have several errors; the first says enough. Its place in the file is right,
         # its number is not after quoted fields of several lines.
         rows = connection.execute(
-            f"SELECT line_byte_position - 1, min_by(error_type, column_idx), "
+            f"SELECT line_byte_position - 1, min_by(error_type, coalesce(column_idx, 0)), "
             f"coalesce(any_value(csv_line), '') FROM {part.rejects} GROUP BY 1 ORDER BY 1"
         ).fetchall()
         texts = [str(text) for _, _, text in rows]
@@ -616,7 +616,7 @@ def _mend(
         def refuse(number: int, line: bytes, reason: str) -> None:
             text = line.decode("utf-8" if _decodes(line) else "latin-1").strip("\r\n")
             damaged.append(Line(name, number - 1, reason, text))
-            target.write(b"\n")
+            target.write(line[len(_record(line)) :])  # its end, so all lines end alike
 
         def give_up() -> None:
             """The first line is damaged; those after it are looked at on their own."""

@@ -4,8 +4,19 @@ Whoever shows a number from it says that it is simulated (``SimulatedStore.descr
 planted is known row by row, so that a detector has a measured precision and recall.
 """
 
+from helpers.simulation.detection import accounts_found, missed, rows_found
 from helpers.simulation.dirt import SHARES
 from helpers.simulation.identity import OFFICE
 from helpers.simulation.store import EVENT_COLUMNS, SimulatedStore, as_purchases, simulate_store
 
-__all__ = ["EVENT_COLUMNS", "OFFICE", "SHARES", "SimulatedStore", "as_purchases", "simulate_store"]
+__all__ = [
+    "EVENT_COLUMNS",
+    "OFFICE",
+    "SHARES",
+    "SimulatedStore",
+    "accounts_found",
+    "as_purchases",
+    "missed",
+    "rows_found",
+    "simulate_store",
+]

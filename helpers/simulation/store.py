@@ -120,7 +120,7 @@ def as_purchases(events: pd.DataFrame) -> pd.DataFrame:
     bought = events[events["event"] == "purchase"]
     lines = (events if bought.empty else bought).reset_index(drop=True)
     lines = lines.assign(event="purchase", timestamp=lines["timestamp"].dt.floor("s"))
-    second = lines["timestamp"].astype("int64") // 10**9
+    second = lines["timestamp"].dt.as_unit("s").astype("int64")
     order = lines["user_id"] + "-" + second.astype("str")
     known = lines["order_id"] if "order_id" in lines else pd.Series(None, lines.index, dtype="str")
     price = lines["price"] if "price" in lines else pd.Series(np.nan, lines.index)
