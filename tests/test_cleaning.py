@@ -78,14 +78,14 @@ EACH_RULE: dict[str, tuple[pd.DataFrame, dict[str, object], list[int]]] = {
         [2, 3, 4],
     ),
     "duplicates": (
-        # the same; another time; another column; the same but for its spelling
+        # the same; another time; other only in what is not read; the same but for its spelling
         log(
             time=[f"{DAY}00", f"{DAY}00", f"{DAY}01", f"{DAY}00", "2024-01-02T10:00:00Z"],
             qty=["1", "1", "1", "1", "1.0"],
             colour=["red", "red", "red", "blue", " red "],
         ),
         {},
-        [2, 5],
+        [2, 4, 5],
     ),
     "near duplicates": (
         log(

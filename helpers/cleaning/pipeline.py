@@ -19,9 +19,10 @@ import pyarrow as pa
 
 from helpers import files
 from helpers.cleaning import reading, report, rules, schema
-from helpers.cleaning.reading import Line, Part, Source
+from helpers.cleaning.reading import Part, Source
 from helpers.cleaning.rules import Rules
 from helpers.cleaning.sql import identifier, literal
+from helpers.cleaning.survey import Line
 from helpers.fetch import DatasetError
 
 BATCH = 250_000
@@ -35,7 +36,7 @@ MEMORY = "1GB"
 
 _UNREADABLE = (pd.Timestamp("1900-01-01"), pd.Timestamp("2200-01-01"))
 _TEXT_TYPES = {pa.string(): pd.StringDtype(na_value=np.nan)}
-_TYPES = {"value": "DOUBLE", "price": "DOUBLE", "timestamp": "TIMESTAMP"}
+_TYPES = {"value": "DOUBLE", "price": "DOUBLE", "returned": "DOUBLE", "timestamp": "TIMESTAMP"}
 
 
 class Cleaned:
@@ -410,7 +411,11 @@ def _write(
     join = ""
     if reduced:
         names[fields.index("value")] = "coalesce(reduced.value, alive.value) AS value"
-        names.append("alive.value - coalesce(reduced.value, alive.value) AS returned")
+        returned = "alive.value - coalesce(reduced.value, alive.value)"
+        if "returned" in fields:
+            names[fields.index("returned")] = f"alive.returned + {returned} AS returned"
+        else:
+            names.append(f"{returned} AS returned")
         join = " LEFT JOIN reduced USING (id)"
     if "timestamp" in fields:
         names[fields.index("timestamp")] = "timezone('UTC', timestamp) AS timestamp"

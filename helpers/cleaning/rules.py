@@ -28,7 +28,7 @@ RULES = {
     "service items": "postage, samples, adjustments: no product",
     "declared bots": "the user agent names a crawler",
     "staff": "an account or an address that was given as staff",
-    "duplicates": "the same row once more, in every column",
+    "duplicates": "the same row once more, in every column that is read",
     "near duplicates": "the same click by the same user within seconds",
     "cancelled purchases": "a purchase that was cancelled later",
     "bots": "the account behaves like a program",
@@ -38,7 +38,8 @@ RULES = {
 
 SERVICE_ITEMS = (
     r"post(age)?|dot|shipping|delivery|carriage|freight|handling|discount|manual|adjust(ment)?\d*|"
-    r"bank charges|(amazon)?fee|commission|samples?|gift[ _-]?(card|voucher|certificate).*|test.*"
+    r"bank charges|(amazon)?fee|commission|samples?|"
+    r"gift[ _-]?(card|voucher|certificate).*|test[ _-]?\d*"
 )
 """Item ids that are words for services in any store; a store's own codes are added to it."""
 
