@@ -62,10 +62,11 @@ lint: $(READY)  ## ruff and mypy
 	$(PYTHON) -m mypy
 
 .PHONY: bench
-bench: $(READY)  ## speed, memory and quality against peers (15 minutes); then `make notebooks`
+bench: $(READY)  ## speed, memory and quality against peers (25 minutes); then `make notebooks`
 	@$(PYTHON) tests/bench.py
 	@$(PYTHON) tests/bench_metrics.py
 	@$(PYTHON) tests/bench_als.py
+	@$(PYTHON) tests/bench_cleaning.py
 
 .PHONY: notebooks
 notebooks: $(READY)  ## maintainers: re-execute the notebooks, save them in place, write reports/

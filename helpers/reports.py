@@ -101,6 +101,8 @@ class Report:
         Anchor (percent-encoded) and text of each heading of level two.
     figure : tuple of (bytes, str), optional
         The headline figure as PNG, and its alternative text.
+    written_for : str
+        The data set that it has by default.
     """
 
     name: str
@@ -108,6 +110,11 @@ class Report:
     article: Markup
     contents: tuple[tuple[str, Markup], ...]
     figure: tuple[bytes, str] | None
+    written_for: str = datasets.DEFAULT
+
+    def used(self, dataset: str) -> str:
+        """The data set that a run on ``dataset`` used for it: the default run leaves it its own."""
+        return self.written_for if dataset == datasets.DEFAULT else dataset
 
 
 def heading(path: Path) -> Heading:
@@ -172,14 +179,18 @@ def render(
     for place, report in enumerate(reports):
         before = reports[place - 1] if place else None
         after = reports[place + 1] if place + 1 < len(reports) else None
-        page = _page("report", dataset, report=report, before=before, after=after)
+        links = {"report": report, "before": before, "after": after}
+        page = _page("report", report.used(dataset), report.written_for, **links)
         contents[reports_dir / f"{report.name}.html"] = page
         with _naming(paths[place]):
             _check_size(page)
         if report.figure:
             contents[reports_dir / "figures" / f"{report.name}.png"] = report.figure[0]
-    cards = [(report, _headlines(reports_dir, report.name)) for report in reports]
-    contents[reports_dir / "index.html"] = _page("index", dataset, cards=cards)
+    cards = [
+        (report, _name(report.used(dataset)), _headlines(reports_dir, report.name))
+        for report in reports
+    ]
+    contents[reports_dir / "index.html"] = _page("index", dataset, datasets.DEFAULT, cards=cards)
     for path, content in contents.items():
         with files.atomic(path) as temporary:
             temporary.write_bytes(content)
@@ -343,7 +354,16 @@ def _report(path: Path, nested: bool) -> Report:
             article=Markup(article),
             contents=tuple(renderer.contents),
             figure=_headline_figure(notebook),
+            written_for=_written_for(notebook),
         )
+
+
+def _written_for(notebook: NotebookNode) -> str:
+    try:
+        declared = notebooks.parameters(notebook)
+    except ValueError:  # it has no parameters cell
+        return datasets.DEFAULT
+    return str(declared["dataset"].default) if "dataset" in declared else datasets.DEFAULT
 
 
 def _check_alone(article: str) -> None:
@@ -400,7 +420,11 @@ def _exporter(renderer: _Renderer) -> TemplateExporter:
     return exporter
 
 
-def _page(template: str, dataset: str, **content: Any) -> bytes:
+def _name(dataset: str) -> str:
+    return DATASET_NAMES.get(dataset, dataset)
+
+
+def _page(template: str, dataset: str, written_for: str, **content: Any) -> bytes:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -412,8 +436,8 @@ def _page(template: str, dataset: str, **content: Any) -> bytes:
     environment.filters["meaning"] = meaning
     page = environment.get_template(f"{template}.html.j2").render(
         site=SITE,
-        dataset=DATASET_NAMES.get(dataset, dataset),
-        default_dataset=DATASET_NAMES[datasets.DEFAULT],
+        dataset=_name(dataset),
+        default_dataset=_name(written_for),
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         **content,
     )

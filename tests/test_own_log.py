@@ -30,7 +30,10 @@ def outcome(root, tmp_path_factory):
     )
     path = copy / "My Shop.csv"
     log.to_csv(path, index=False)
-    settings = {"factors": "8", "iterations": "5", "budget": "3", "grid_users": "60"}
+    settings = {
+        "factors": "8", "iterations": "5", "budget": "3", "grid_users": "60",
+        "store_factors": "8", "half_lives": "5", "customers": "40",
+    }  # fmt: skip
     reports = portfolio.run(str(path), COLUMNS, settings, root=copy)
     return copy, reports, log
 
@@ -41,7 +44,7 @@ def test_the_reports_are_written_beside_those_of_the_default_run(outcome):
     names = sorted(path.name for path in reports.glob("*.html"))
     assert names == [
         "01_data_loading.html", "02_interaction_matrix.html", "03_als_training.html",
-        "04_tuning.html", "05_evaluation.html", "index.html",
+        "04_tuning.html", "05_evaluation.html", "06_store_sessions.html", "index.html",
     ]  # fmt: skip
     assert "My Shop" in (reports / "01_data_loading.html").read_text(encoding="utf-8") or (
         "my-shop" in (reports / "01_data_loading.html").read_text(encoding="utf-8")

@@ -197,11 +197,26 @@ def test_links_of_another_data_set_go_one_folder_up(tmp_path: Path) -> None:
 # The banner, the index
 
 
+def test_a_notebook_with_a_data_set_of_its_own_is_named_after_it(tmp_path: Path) -> None:
+    notebook = fixtures.notebook()
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("movielens-100k", "online-retail")
+    html = render_one(tmp_path, notebook)
+    assert "Notebook 1 · UCI Online Retail" in html
+    assert 'class="banner"' not in html
+    index = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert "Notebook 1 · UCI Online Retail" in index
+    other = render_one(tmp_path, notebook, dataset="events.csv", nested=True)
+    assert "written for UCI Online Retail" in other
+
+
 def test_only_another_data_set_gets_a_banner(rendered: Path, tmp_path: Path) -> None:
     assert 'class="banner"' not in (rendered / "01_first.html").read_text(encoding="utf-8")
     html = render_one(tmp_path, fixtures.notebook(), dataset="<events>")
     banner = BeautifulSoup(html, "html.parser").select_one(".banner")
-    assert banner.text.startswith("This run used <events>. Prose that speaks of films was written")
+    assert banner.text.startswith(
+        "This run used <events>. Prose that speaks of particular items was written"
+    )
     assert 'class="banner"' in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
 
 

@@ -140,6 +140,32 @@ class TwoByTwo:
         columns = ["difference", "low", "high", "p", "verdict"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("effect")
 
+    def in_words(self, measure: str = "ndcg@10", *, seed: int = 0) -> str:
+        """The outcome in a sentence: what each gains by itself, and which of the two gains more.
+
+        Parameters
+        ----------
+        measure : str
+        seed : int
+            Of the bootstrap.
+
+        Returns
+        -------
+        str
+            Markdown.
+        """
+        table = self.effects(measure, seed=seed)
+        named = {
+            "cleaning at stock settings": "cleaning, default settings",
+            "tuning on the dirty log": "tuning, dirty log",
+        }
+        gains = [
+            f"{told} {table['difference'][effect]:+.4f} ({table['verdict'][effect]})"
+            for told, effect in named.items()
+        ]
+        duel = table["verdict"]["cleaning minus tuning"]
+        return f"{gains[0]}, {gains[1]} {measure}; one against the other: **{duel}**."
+
 
 def two_by_two(
     dirty: pd.DataFrame,

@@ -53,13 +53,15 @@ class SimulatedStore:
     _rows: pd.DataFrame = field(repr=False)
     _dialects: dict[str, exports.Dialect] = field(repr=False)
 
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+    def write(self, folder: str | os.PathLike[str], *, replace: bool = False) -> list[Path]:
         """Write the monthly exports, and the truth into the sub-folder ``truth``.
 
         Parameters
         ----------
         folder : str or path
             Made where it is missing; files of the same names are replaced.
+        replace : bool
+            Whether exports of another simulation in that folder are deleted first.
 
         Returns
         -------
@@ -77,7 +79,9 @@ class SimulatedStore:
         """
         folder = Path(folder)
         foreign = sorted({path.name for path in folder.glob("events-*")} - set(self.layout))
-        if foreign:
+        for other in foreign if replace else ():
+            (folder / other).unlink()
+        if foreign and not replace:
             raise FileExistsError(
                 f"{folder} holds {', '.join(foreign[:3])}, which this simulation does not write; "
                 "choose an empty folder, or delete the exports of the other simulation first"
