@@ -45,8 +45,10 @@ run: $(READY)  ## fetch the data, execute every notebook, write reports/
 		$(if $(SET),--settings $(call quote,$(SET)))
 
 .PHONY: tidy
-tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/
-	@$(PYTHON) -m helpers clean $(call quote,$(LOG)) --to $(call quote,$(or $(TO),cleaned)) \
+tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/ OPTIONS="--day-first"
+	@test -n $(call quote,$(LOG)) || { echo 'error: say what to clean: make tidy LOG=exports/' >&2; \
+		exit 1; }
+	@$(PYTHON) -m helpers clean $(call quote,$(LOG)) $(OPTIONS) --to $(call quote,$(or $(TO),cleaned)) \
 		$(if $(MAPPING),--columns $(call quote,$(MAPPING)))
 
 .PHONY: test

@@ -71,14 +71,16 @@ def run(
     """
     paths = _find(root)
     slug = datasets.slug(dataset)
-    default = slug == datasets.DEFAULT and not parameters
+    own = slug == datasets.DEFAULT  # each notebook keeps the data set that it was written for
+    default = own and not parameters
     target = root / "reports" if default else root / "reports" / slug
     declared = {path: _declared(path) for path in paths}
-    wanted = {} if default else _own_values(dataset, columns, root) | dict(parameters or {})
+    given = {} if default else _own_values(dataset, columns, root) | dict(parameters or {})
+    wanted = {name: given[name] for name in given if not (own and name in ("dataset", "columns"))}
     injected = {path: _choose(wanted, declared[path]) for path in paths}
     _refuse_unknown(parameters or {}, declared.values())
 
-    if default:
+    if own:
         _fetch(declared.values(), root)
     else:
         datasets.load(dataset, columns=columns or None, data_dir=root / "data")

@@ -208,8 +208,9 @@ def _check(
         return
     if Path(to).exists() and not Path(to).is_dir():
         raise DatasetError(f"to is {str(to)!r}, which is a file; expected a folder")
-    folder = Path(source) if isinstance(source, str | Path) else None
-    if folder is not None and folder.is_dir() and folder.resolve() == Path(to).resolve():
+    given = [source] if isinstance(source, str | Path) else source
+    folders = [Path(each) for each in given if isinstance(each, str | Path)]
+    if any(each.is_dir() and each.resolve() == Path(to).resolve() for each in folders):
         raise DatasetError(
             f"to is {str(to)!r}, the folder of the log itself: the next run would take the "
             "results for a part of it; choose another folder"
@@ -287,7 +288,7 @@ def _run(
                 if len(quarantine)
                 else ""
             )
-            + "; correct the columns, or switch a rule off with Rules(without=[...])"
+            + "; correct the columns, or switch a rule off (Rules(without=[...]), or --without)"
         )
     return account, verdicts.users
 
@@ -319,6 +320,11 @@ def _engine(
         except duckdb.OutOfMemoryException as error:
             raise DatasetError(
                 f"memory is {memory!r}, too little for this log; give more, or fewer threads"
+            ) from error
+        except duckdb.Error as error:
+            raise DatasetError(
+                f"the log could not be cleaned ({str(error).splitlines()[0]}); nothing was "
+                "written: free some disk space for temporary files, or report a bug"
             ) from error
         finally:
             connection.close()

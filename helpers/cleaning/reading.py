@@ -6,6 +6,7 @@ ends, open quotes), what cannot be a row is set aside, and after the parse the l
 again: rows, refused and blank lines must add up to the lines of the file.
 """
 
+import re
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
@@ -313,11 +314,15 @@ def _text(
     )
 
 
+_FOLDERS = r"[^\s\"']*[/\\\\]"
+"""In the words of a parser: folders say nothing about a file."""
+
+
 def damaged_file(path: Path, error: Exception) -> DatasetError:
     """The error for a file that cannot be read as a whole."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return DatasetError(
-        f"{path.name} is damaged or not what its suffix says ({reason.replace(str(path), 'it')}); "
+        f"{path.name} is damaged or not what its suffix says ({re.sub(_FOLDERS, '', reason)}); "
         "check that it is complete"
     )
 

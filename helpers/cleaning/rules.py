@@ -193,7 +193,9 @@ def _is_return(rules: Rules) -> str:
     if not rules.cancelled_orders:
         return "(event = 'return')"
     pattern = literal(f"^(?:{rules.cancelled_orders})")
-    return f"coalesce(event = 'return' OR regexp_matches(order_id, {pattern}), false)"
+    # Some stores number good orders like that, too; a cancellation takes something back.
+    cancelled = f"(value < 0 AND regexp_matches(order_id, {pattern}))"
+    return f"coalesce(event = 'return' OR {cancelled}, false)"
 
 
 def _row_rules(connection: duckdb.DuckDBPyConnection, rules: Rules) -> None:

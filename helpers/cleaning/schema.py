@@ -507,6 +507,6 @@ def _day_first(
     if n_month == n_day and differ:
         raise DatasetError(
             f"{part.name}: the dates of column {column!r} can be read with the day or the month "
-            "first; say which with day_first=True or day_first=False"
+            "first; say which with day_first=True or day_first=False (--day-first, --no-day-first)"
         )
     return bool(n_day > n_month)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers import logs
+from helpers import cleaning, logs
 from helpers.datasets import by_hand, cleaned, movielens, online_retail, own, simulated
 from helpers.datasets.shapes import Dataset, Known, RawLog
 from helpers.datasets.simulated import SimulatedTruth
@@ -185,7 +185,9 @@ def _path(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def _mapping(columns: Mapping[str, str] | str | None) -> Mapping[str, str]:
-    return logs.parse_columns(columns) if isinstance(columns, str) else columns or {}
+    if isinstance(columns, str):
+        return logs.parse_columns(columns, cleaning.ROLES)
+    return columns or {}
 
 
 def _refuse_columns(name: object, columns: object) -> None:

@@ -12,12 +12,12 @@ from helpers.datasets.shapes import Dataset, RawLog, in_time_order
 
 def is_pattern(path: Path) -> bool:
     """Whether a path stands for several files by ``*``, ``?`` or ``[``."""
-    return re.search(r"[*?\[]", path.name) is not None and not path.exists()
+    return re.search(r"[*?\[]", str(path)) is not None and not path.exists()
 
 
 def read_file(path: Path, columns: Mapping[str, str], name: str) -> Dataset:
     """Read one own file strictly: any row that is not right is an error."""
-    frame = logs.read_log(path, columns)
+    frame = logs.read_log(path, {role: columns[role] for role in columns if role in logs.ROLES})
     roles = ", ".join(f"{role}={column}" for role, column in frame.attrs["columns"].items())
     frame.attrs = {}
     items = frame.drop_duplicates("item_id")[["item_id"]].reset_index(drop=True)
@@ -47,7 +47,7 @@ def raw(path: Path, columns: Mapping[str, str], name: str) -> RawLog:
         source=path if path.exists() else paths,
         columns=columns,
         rules=Rules(),
-        description=f"{shown}: a log in {len(paths):,} file(s), cleaned.",
+        description=f"{shown}: a log in {len(paths):,} file(s).",
         origin=shown,
         licence="the user's own",
         sha256=cleaned.digest(paths),

@@ -4,7 +4,7 @@ For a store's log: a split by events, cleaning against tuning, whom to serve wit
 that flatters.
 """
 
-from helpers.evaluation.choosing import choose, learn_event_weights, try_settings
+from helpers.evaluation.choosing import choose, chosen_recipe, learn_event_weights, try_settings
 from helpers.evaluation.comparison import PUBLISHED, Comparison, blend, compare, rank_average
 from helpers.evaluation.experiment import TwoByTwo, two_by_two
 from helpers.evaluation.flattery import Flattery, flattery
@@ -12,7 +12,7 @@ from helpers.evaluation.measures import genres, item_counts, ndcg, parrot, ratin
 from helpers.evaluation.newcomers import ahead_from, cold_start, cold_start_table, first_items
 from helpers.evaluation.people import Portrait, example_users, portrait, portraits
 from helpers.evaluation.serving import Serving, serve
-from helpers.evaluation.store import StoreSplit, at_random, leaks, since, store_split
+from helpers.evaluation.store import StoreSplit, at_random, cutoff, leaks, since, store_split
 from helpers.evaluation.store_models import (
     SEEDS_BEST,
     BuyAgain,
@@ -37,9 +37,11 @@ __all__ = [
     "at_random",
     "blend",
     "choose",
+    "chosen_recipe",
     "cold_start",
     "cold_start_table",
     "compare",
+    "cutoff",
     "example_users",
     "first_items",
     "flattery",

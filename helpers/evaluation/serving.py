@@ -1,7 +1,8 @@
 """Who gets the model's list and who the popular one: the purchasers' rule, and what it costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from helpers.baselines import Popularity
 from helpers.evaluation.choosing import chosen_recipe
 from helpers.evaluation.measures import item_counts, verdict
 from helpers.evaluation.store import StoreSplit, since, store_split
-from helpers.recommend import rank_items
+from helpers.recommend import CELLS, rank_items
 from helpers.tuning.tasks import Settings
 
 GROUPS = ("purchasers", "visitors", "unknown")
@@ -179,8 +180,12 @@ def serve(
     groups = np.where(has_bought, "purchasers", np.where(has_events, "visitors", "unknown"))[users]
     k = max(ks)
 
-    def ranked(scores: np.ndarray) -> np.ndarray:
-        return rank_items(scores, k, split.seen(users))[0]
+    def ranked(scores: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        # In blocks of users: all scores at once would not fit into memory for a large shop.
+        step = max(1, CELLS // split.train.n_items)
+        blocks = [users[start : start + step] for start in range(0, len(users), step)]
+        lists = [rank_items(scores(block), k, split.seen(block))[0] for block in blocks]
+        return np.concatenate(lists)
 
     counts = item_counts(bought).astype(np.float64)
     lately = Popularity(bought.timestamps, recent_days)
@@ -188,11 +193,12 @@ def serve(
     age = (bought.timestamps.max() - bought.timestamps) / np.timedelta64(1, "D")
     recent = replace(split, bought=bought.select(age < recent_days))
     lists = {
-        "popular": ranked(np.tile(counts, (len(users), 1))),
-        "popular lately": ranked(lately.scores(users, bought.user_items[users])),
+        "popular": ranked(lambda block: np.tile(counts, (len(block), 1))),
+        "popular lately": ranked(lambda block: lately.scores(block, bought.user_items[block])),
     }
     for column in (column for column in by if column in events):
-        lists[f"popular by {column}"] = ranked(popular_by(events, in_test, recent, column, users))
+        local = partial(popular_by, events, in_test, recent, column)
+        lists[f"popular by {column}"] = ranked(local)
     rows, _ = split.train.cells()
     fallback = lists["popular lately"]
     recipe = chosen_recipe(model, settings, seed)

@@ -7,7 +7,7 @@ that are no purchases: a model may learn from a view, but only what was *bought*
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -160,6 +160,46 @@ def since(events: pd.DataFrame, cutoff: pd.Timestamp | str) -> np.ndarray:
             f"{events['timestamp'].max()}; choose a moment in between"
         )
     return late
+
+
+def cutoff(events: pd.DataFrame, share: float = 0.2) -> pd.Timestamp:
+    """The moment after which about a share of the events lies.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Column ``timestamp`` (UTC).
+    share : float between 0 and 1
+
+    Returns
+    -------
+    Timestamp
+        The beginning of that day, where something lies before it; else the moment itself.
+
+    Raises
+    ------
+    ValueError
+        If ``share`` is out of range, or all events have one time.
+
+    Examples
+    --------
+    >>> days = pd.date_range("2026-01-01 12:00", periods=10, tz="UTC")
+    >>> cutoff(pd.DataFrame({"timestamp": days}), 0.2)
+    Timestamp('2026-01-08 00:00:00+0000', tz='UTC')
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share is {share}, expected a number between 0 and 1")
+    times = events["timestamp"]
+    if times.nunique() < 2:
+        raise ValueError(
+            f"the {len(times)} events have {times.nunique()} different times; a split in time "
+            "needs at least 2"
+        )
+    first = cast(pd.Timestamp, times.min())
+    moment = cast(pd.Timestamp, times.quantile(1 - share))
+    if moment.normalize() > first:
+        return moment.normalize()
+    return max(moment, pd.Timestamp(times[times > first].min()))
 
 
 def at_random(events: pd.DataFrame, share: float = 0.2, *, seed: int = 0) -> np.ndarray:

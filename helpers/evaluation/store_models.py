@@ -128,7 +128,8 @@ def store_recipes(
     Returns
     -------
     dict of str to Recipe
-        "popular", "popular lately", "item KNN", "ALS, defaults", "ALS, the seed's best" (with
+        "random", "popular", "popular lately", "item KNN", "ALS, defaults",
+        "ALS, the seed's best" (with
         implicit's own solver, since stopping early is part of it) and the tuned one.
 
     Examples
@@ -138,7 +139,7 @@ def store_recipes(
     """
     ours = baselines.recipes({model: tuned}, seed=seed, recent_days=recent_days)
     return {
-        **{name: ours[name] for name in ("popular", "popular lately", "item KNN")},
+        **{name: ours[name] for name in ("random", "popular", "popular lately", "item KNN")},
         "ALS, defaults": stock(seed=seed),
         "ALS, the seed's best": stock(SEEDS_BEST, weights="linear", exact=False, seed=seed),
         f"{model}, tuned": ours[model],
@@ -146,15 +147,22 @@ def store_recipes(
 
 
 def judge(
-    recipes: Mapping[str, Recipe], split: StoreSplit, *, ks: Sequence[int] = (3, 10),
+    recipes: Mapping[str, Recipe],
+    split: StoreSplit,
+    *,
+    own: Mapping[str, StoreSplit] | None = None,
+    ks: Sequence[int] = (3, 10),
     workers: int = 2,
-) -> Comparison:  # fmt: skip
+) -> Comparison:
     """Fit every model on the training side and judge its lists.
 
     Parameters
     ----------
     recipes : mapping of str to Recipe
     split : StoreSplit
+    own : mapping of str to StoreSplit, optional
+        For single models, the split whose training side they learn from instead: the same events
+        with other weights, or faded.
     ks : sequence of int
         Cut-offs.
     workers : int
@@ -165,26 +173,37 @@ def judge(
     Comparison
         With one split; ``measured`` holds the columns of :func:`helpers.metrics.ranking` at all
         ``ks``. Its ``accuracy``, ``differences``, ``beyond`` and ``by_activity`` work as ever.
+
+    Raises
+    ------
+    ValueError
+        If there is nobody to judge, or a split of ``own`` has another test side.
     """
+    of_model = {name: (own or {}).get(name, split) for name in recipes}
+    for name, other in of_model.items():
+        alike = other.train.item_ids.equals(split.train.item_ids)
+        if not (alike and np.array_equal(other.users, split.users)):
+            raise ValueError(f"own[{name!r}] has other users or items; build it from the same log")
     users, k = split.users, max(ks)
     if not len(users):
         raise ValueError("no user has events in train and something to find: none to judge")
     held_out, seen = split.test.user_items[users], split.seen(users)
 
-    def run(recipe: Recipe) -> tuple[Any, np.ndarray, pd.DataFrame]:
-        model = recipe.fit(split.train)
-        lists = split.top_n(model, k, matrix=recipe.matrix(split.train))
+    def run(name: str) -> tuple[Any, np.ndarray, pd.DataFrame]:
+        recipe, sides = recipes[name], of_model[name]
+        model = recipe.fit(sides.train)
+        lists = sides.top_n(model, k, matrix=recipe.matrix(sides.train))
         values = metrics.ranking(lists, held_out, ks, seen=seen).per_user
         return model, lists, values.set_axis(pd.Index(users, name="user"))
 
-    done = dict(zip(recipes, in_parallel(run, list(recipes.values()), workers), strict=True))
+    done = dict(zip(recipes, in_parallel(run, list(recipes), workers), strict=True))
     return Comparison(
         splits=[split],
         users=[users],
         k=k,
         lists={name: [lists] for name, (_, lists, _) in done.items()},
         models={name: model for name, (model, _, _) in done.items()},
-        matrices={name: recipe.matrix(split.train) for name, recipe in recipes.items()},
+        matrices={name: each.matrix(of_model[name].train) for name, each in recipes.items()},
         measured=pd.concat(
             {(name, 0): values for name, (_, _, values) in done.items()}, names=["model", "split"]
         ).sort_index(),
