@@ -42,7 +42,8 @@ EACH_RULE: dict[str, tuple[pd.DataFrame, dict[str, object], list[int]]] = {
         [1, 4],
     ),
     "cancellations": (
-        log(order=["536365", "C536365", "c1", "CASH", None], qty=[1, -1, 1, 1, 1]),
+        # another order of such a number takes nothing back
+        log(order=["536365", "C536365", "c1", "C2", "CASH", None], qty=[1, -1, -1, 1, 1, 1]),
         {},
         [2, 3],
     ),
@@ -189,6 +190,17 @@ def test_own_codes_of_service_items_match_the_whole_id_in_any_case() -> None:
     raw = log(item=["M", "m", "M1", "am", "D"])
     cleaned = clean(raw, rules=Rules(service_items=r"m|d"))
     assert removed_rows(cleaned) == {"service items": [1, 2, 5]}
+
+
+def test_evidence_in_shares_of_users_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [bot().assign(user=f"bot {i}") for i in range(5)]
+    raw = pd.concat([customers(), bot(), employee(), *others], ignore_index=True)
+    whole = clean(raw)
+    monkeypatch.setattr("helpers.cleaning.rules.EVIDENCE_ROWS", 300)
+    shares = clean(raw)
+    pd.testing.assert_frame_equal(shares.accounts, whole.accounts)
+    pd.testing.assert_frame_equal(shares.report.waterfall, whole.report.waterfall)
+    assert len(whole.accounts) == 7
 
 
 def test_staff_may_be_given_as_numbers() -> None:

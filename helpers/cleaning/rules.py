@@ -36,6 +36,9 @@ RULES = {
 }
 """The rules in the order in which they are applied, each with what it removes."""
 
+EVIDENCE_ROWS = 5_000_000
+"""Rows from which evidence of behaviour is gathered at a time; it bounds the memory."""
+
 SERVICE_ITEMS = (
     r"post(age)?|dot|shipping|delivery|carriage|freight|handling|discount|manual|adjust(ment)?\d*|"
     r"bank charges|(amazon)?fee|commission|samples?|"
@@ -402,7 +405,17 @@ def _judge(connection: duckdb.DuckDBPyConnection, rules: Rules) -> pd.DataFrame:
     )
     if not (rules.applies("bots") or rules.applies("staff behaviour")):
         return pd.DataFrame()
-    evidence = behaviour.evidence(connection, "actions", rules.thresholds)
+    # A user's evidence needs the user's own rows only, so a large log is taken in shares of users.
+    [(n_rows,)] = connection.execute("SELECT count(*) FROM actions").fetchall()
+    n_shares = 1 + n_rows // EVIDENCE_ROWS
+    found = []
+    for share in range(n_shares):
+        connection.execute(
+            "CREATE OR REPLACE VIEW share AS SELECT * FROM actions "
+            f"WHERE hash(user_id) % {n_shares} = {share}"
+        )
+        found.append(behaviour.evidence(connection, "share", rules.thresholds))
+    evidence = pd.concat(found).sort_index()
     verdicts = behaviour.judge(evidence, rules.thresholds)
     for rule, column in (("bots", "is_bot"), ("staff behaviour", "is_staff")):
         if not rules.applies(rule):
