@@ -172,3 +172,18 @@ def test_the_command_line_explains_what_is_wrong(arguments, told, tmp_path, caps
     assert cli.main(["clean", *source, *arguments, "--to", str(tmp_path / "out")]) == 1
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out" / "clean.parquet").exists()
+
+
+def test_the_folder_of_a_log_is_no_place_for_the_results(tmp_path, capsys):
+    (tmp_path / "log.csv").write_text("user,item,time\n7,a,2024-01-01\n8,b,2024-01-02\n")
+    assert cli.main(["clean", str(tmp_path), "--to", str(tmp_path)]) == 1
+    assert "the folder of the log itself" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_good_orders_may_have_numbers_that_begin_with_c():
+    log = pd.DataFrame(
+        {"user": ["7", "8"], "item": ["a", "b"], "qty": [1, 2], "order": ["C0001", "W0002"],
+         "time": "2024-01-02"}
+    )  # fmt: skip
+    assert len(cleaning.clean(log).frame) == 2

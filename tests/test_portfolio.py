@@ -304,3 +304,17 @@ def test_datasets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         *datasets.names()
     ]
+
+
+def test_settings_leave_each_notebook_its_own_data_set(tmp_path: Path, calls: Calls) -> None:
+    save_runnable(tmp_path, "01_first", SHOW, parameters=FACTORS)
+    shop = FACTORS.replace(datasets.DEFAULT, "online-retail")
+    save_runnable(tmp_path, "02_second", SHOW, parameters=shop)
+
+    target = portfolio.run(parameters={"factors": "8"}, root=tmp_path)
+
+    assert target == tmp_path / "reports" / datasets.DEFAULT
+    assert [name for name, *_ in calls.loaded] == [datasets.DEFAULT, "online-retail"]
+    shown = [outputs(executed(tmp_path) / f"{name}.ipynb") for name in ("01_first", "02_second")]
+    assert "movielens-100k ../data ../reports/movielens-100k\n" in shown[0]
+    assert "online-retail ../data ../reports/movielens-100k\n" in shown[1]

@@ -498,3 +498,37 @@ def test_learning_weights_needs_candidates_and_a_window():
         evaluation.learn_event_weights(
             HAND, [weighting.EVENT_WEIGHTS], validation_from="2030-01-01", settings={"factors": 2}
         )
+
+
+def test_the_outcome_in_words():
+    made = cells(dd=[0.1, 0.2], dt=[0.2, 0.3], cd=[0.5, 0.6], ct=[0.6, 0.8])
+    assert made.in_words() == (
+        "cleaning at stock settings +0.4000 (helps), tuning on the dirty log +0.1000 (helps) "
+        "ndcg@10; one against the other: **cleaning wins**."
+    )
+
+
+def test_one_model_may_learn_from_faded_events(shop):
+    late = evaluation.since(shop, evaluation.cutoff(shop, 0.3))
+    plain = evaluation.store_split(shop, late)
+    faded = evaluation.store_split(shop, late, half_life_days=5)
+    recipes = {"a": chosen_recipe("ALS", {}, 0), "b": chosen_recipe("ALS", {}, 0)}
+    found = evaluation.judge(recipes, plain, own={"b": faded})
+    assert found.matrices["a"].nnz == found.matrices["b"].nnz
+    alone = evaluation.judge({"b": recipes["b"]}, faded)
+    assert np.array_equal(found.lists["b"][0], alone.lists["b"][0])
+    other = evaluation.store_split(shop, evaluation.since(shop, evaluation.cutoff(shop, 0.1)))
+    with pytest.raises(ValueError, match=r"own\['b'\] has other users or items"):
+        evaluation.judge(recipes, plain, own={"b": other})
+
+
+def test_a_cutoff_always_leaves_something_before_it():
+    hours = pd.date_range("2026-01-01 00:10", periods=10, freq="h", tz="UTC")
+    moment = evaluation.cutoff(pd.DataFrame({"timestamp": hours}), 0.2)
+    assert hours[0] < moment <= hours[-1]  # the log of one day has no midnight in it
+    crowded = pd.DataFrame({"timestamp": [hours[0]] * 9 + [hours[5]]})
+    assert evaluation.cutoff(crowded, 0.5) == hours[5]
+    with pytest.raises(ValueError, match="share is 1, expected a number between 0 and 1"):
+        evaluation.cutoff(crowded, 1)
+    with pytest.raises(ValueError, match="needs at least 2"):
+        evaluation.cutoff(crowded.head(3), 0.5)
