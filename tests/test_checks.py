@@ -128,7 +128,7 @@ def test_an_edited_conda_environment_fails_the_check(copy: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [('"tqdm>=4', '"polars>=1",\n    "tqdm>=4'), ('"tqdm>=', '"tqdm>=9')]
+    ("old", "new"), [('"tqdm>=4', '"django>=4",\n    "tqdm>=4'), ('"tqdm>=', '"tqdm>=9')]
 )
 def test_a_dependency_that_is_not_locked_fails_the_check(copy: Path, old: str, new: str) -> None:
     assert unlocked(copy) == []

@@ -344,7 +344,7 @@ def test_folder_is_cleaned(exports: Path, tmp_path: Path) -> None:
     ]
     assert loaded.items["title"].tolist() == ["Tea", "Cup"]
     assert (loaded.name, loaded.source) == ("monthly-exports", "Monthly Exports")
-    assert loaded.description == "Monthly Exports: a log in 2 file(s), cleaned."
+    assert loaded.description == "Monthly Exports: a log in 2 file(s)."
     listed = "".join(
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
         for path in sorted(exports.iterdir())
