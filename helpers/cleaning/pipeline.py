@@ -149,9 +149,8 @@ def clean(
     thousands separators, time formats). A purchase that was returned in part is kept with what is
     left; the column ``returned`` has the difference. Cleaning the result again changes nothing.
 
-    The engine is DuckDB: it reads about as fast as the disk gives, has all rules as set operations
-    and keeps to a limit of memory by writing to the disk. Measured against pandas and Polars in
-    ``make bench``.
+    The engine is DuckDB: all rules are set operations in it, and it keeps to a limit of memory by
+    writing to the disk. ``make bench`` compares it with pandas, Polars and SQL written by hand.
 
     Examples
     --------
