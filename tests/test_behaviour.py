@@ -496,7 +496,7 @@ def test_thresholds_are_checked(wrong: dict[str, object], message: str) -> None:
 def sample(name: str, select: str) -> pd.DataFrame:
     path = SHARED / name
     if not path.exists():
-        pytest.skip(f"the sample {name} is not here")
+        pytest.skip(f"the sample {name} is not beside the project (../shared/data)")
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute(

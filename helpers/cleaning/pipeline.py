@@ -34,6 +34,9 @@ PLACES = 40
 MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond it, it writes to the disk."""
 
+ALL_RULES = Rules()
+"""Every rule, with its defaults."""
+
 _UNREADABLE = (pd.Timestamp("1900-01-01"), pd.Timestamp("2200-01-01"))
 _TEXT_TYPES = {pa.string(): pd.StringDtype(na_value=np.nan)}
 _TYPES = {"value": "DOUBLE", "price": "DOUBLE", "returned": "DOUBLE", "timestamp": "TIMESTAMP"}
@@ -96,7 +99,7 @@ class Cleaned:
 def clean(
     source: Source,
     columns: Mapping[str, str] | None = None,
-    rules: Rules = Rules(),  # noqa: B008 (frozen)
+    rules: Rules = ALL_RULES,
     to: str | Path | None = None,
     *,
     events: Mapping[str, str] | None = None,
