@@ -9,6 +9,7 @@ only add points). Rows of cancelled orders only ever add points. So after the bo
 are removed, nobody who stayed is judged worse than before: cleaning twice changes nothing.
 """
 
+from string import Formatter
 from typing import cast
 
 import duckdb
@@ -36,22 +37,24 @@ WITH events AS NOT MATERIALIZED (
         FROM events GROUP BY user_id
         HAVING count(*) FILTER ((is_view OR event = 'cart') AND NOT void) >= $fewest
     )
+), actions AS MATERIALIZED (
+    SELECT u, item_id, timestamp, address, is_view AND NOT void AS is_view, is_order, void
+    FROM events JOIN judged USING (user_id)
 ), bought AS (
     SELECT u, count(DISTINCT timestamp) FILTER (NOT void) AS orders,
         count(DISTINCT timestamp) FILTER (void) AS void_orders
-    FROM events JOIN judged USING (user_id) WHERE is_order GROUP BY u
+    FROM actions WHERE is_order GROUP BY u
 ), moments AS MATERIALIZED (  -- a row that is repeated as it is counts once
     SELECT u, timestamp, CASE WHEN min(item_id) = max(item_id) THEN 1 ELSE count(*) END AS n,
         min(item_id) AS item
-    FROM events JOIN judged USING (user_id) WHERE is_view AND NOT void GROUP BY u, timestamp
+    FROM actions WHERE is_view GROUP BY u, timestamp
 ), totals AS (
     SELECT u, sum(n)::BIGINT AS views, max(timestamp) AS latest,
         CASE WHEN min(timestamp::TIME) = max(timestamp::TIME) THEN 86400
             WHEN bool_and(epoch_us(timestamp) % 60000000 = 0) THEN 60 ELSE 1 END AS tick
     FROM moments GROUP BY u
 ), variety AS (
-    SELECT u, count(DISTINCT item_id) AS items
-    FROM events JOIN judged USING (user_id) WHERE is_view AND NOT void GROUP BY u
+    SELECT u, count(DISTINCT item_id) AS items FROM actions WHERE is_view GROUP BY u
 ), hours AS MATERIALIZED (
     SELECT u, n, hour(local) AS hour, local::DATE AS day,
         isodow(local) <= 5 AND hour(local) >= $office_from AND hour(local) < $office_to AS office
@@ -93,7 +96,7 @@ WITH events AS NOT MATERIALIZED (
     JOIN totals USING (u) GROUP BY u
 ), addresses AS (  -- where most of the user's events come from
     SELECT u, arg_max(address, (n, address)) AS address FROM (
-        SELECT u, address, count(*) AS n FROM events JOIN judged USING (user_id)
+        SELECT u, address, count(*) AS n FROM actions
         WHERE address IS NOT NULL AND NOT void GROUP BY ALL)
     GROUP BY u
 )
@@ -109,6 +112,7 @@ FROM judged LEFT JOIN totals USING (u) LEFT JOIN variety USING (u) LEFT JOIN day
     LEFT JOIN addresses USING (u)
 ORDER BY user_id
 """
+
 # The active hours in the eight hours of the day that begin at `start`.
 _QUIET = "coalesce(sum(active) FILTER ((hour - {start} + 24) % 24 < 8), 0)"
 
@@ -280,7 +284,8 @@ def _told(facts: pd.DataFrame, told: dict[str, pd.Series]) -> pd.Series:
     why = pd.Series("", index=facts.index, dtype=object)
     for says, holds in told.items():
         if says and holds.any():
-            rows = cast("list[dict[str, object]]", facts[holds].to_dict("records"))
+            named = [name for _, name, *_ in Formatter().parse(says) if name]
+            rows = cast("list[dict[str, object]]", facts.loc[holds, named].to_dict("records"))
             text = pd.Series([says.format_map(row) for row in rows], index=facts.index[holds])
             why[holds] += "; " + text
     return why.str.removeprefix("; ")

@@ -380,7 +380,7 @@ def _event(text: str, plan: Layout, events: Mapping[str, str]) -> str:
     """The event by the name that a store has for it; other names stay as they are."""
     if not plan.known_events:
         return f"lower({text})"
-    spelled = f"translate(lower({text}), '_- ', '')"
+    spelled = _in_sql(text)
     given = {_spelled(name): event for name, event in events.items()}
     named = given | {
         name: event
@@ -402,6 +402,11 @@ def _spelled(name: str) -> str:
     return re.sub("[_ -]", "", name.lower())
 
 
+def _in_sql(text: str) -> str:
+    """As :func:`_spelled`."""
+    return f"translate(lower({text}), '_- ', '')"
+
+
 def _events_known(
     connection: duckdb.DuckDBPyConnection,
     parts: Sequence[Part],
@@ -417,10 +422,12 @@ def _events_known(
     for part in parts:
         if "event" not in found[part.name]:
             continue
-        names = connection.execute(
-            f"SELECT DISTINCT {_text(part.sql(found[part.name]['event']))} FROM {part.look_ahead}"
+        text = _text(part.sql(found[part.name]["event"]))
+        any_known = connection.execute(
+            f"SELECT true FROM (SELECT {text} AS t FROM {part.look_ahead}) "
+            f"WHERE {_among(_in_sql('t'), sorted(known))} LIMIT 1"
         ).fetchall()
-        if any(name is not None and _spelled(name) in known for (name,) in names):
+        if any_known:
             return True
     return False
 
@@ -491,11 +498,13 @@ def _day_first(
     numeric = f"regexp_matches({_slashed('t')}, {literal(_NUMERIC_DATE)})"
     if given is not None:
         return given
-    # Most times are ISO 8601 or numbers, which a plain pattern tells at less cost.
-    starts = " OR ".join(f"t LIKE '{day}{mark}%'" for day in ("_", "__") for mark in "./-")
-    [(seen,)] = connection.execute(
-        f"SELECT count(*) FROM (SELECT {text} AS t FROM {part.look_ahead}) "
-        f"WHERE ({starts}) AND {numeric}"
+    # Most times are ISO 8601 or numbers, which plain tests of the raw text tell at less cost.
+    raw = f"CAST({part.sql(column)} AS VARCHAR)"
+    iso = f"({raw} LIKE '____-__-%' AND {raw} BETWEEN '0' AND ':')"
+    marked = " OR ".join(f"contains({raw}, '{mark}')" for mark in "./-")
+    seen = connection.execute(
+        f"SELECT true FROM (SELECT {text} AS t FROM {part.look_ahead} "
+        f"WHERE NOT {iso} AND ({marked})) WHERE {numeric} LIMIT 1"
     ).fetchall()
     if not seen:
         return None

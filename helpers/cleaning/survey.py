@@ -18,8 +18,8 @@ import numpy as np
 from helpers.fetch import DatasetError
 
 SEPARATORS = (",", ";", "\t", "|")
-BLOCK = 1 << 24
-"""Bytes that are surveyed at a time."""
+BLOCK = 1 << 20
+"""Bytes that are surveyed at a time; so few that they stay in the processor's cache."""
 
 MAX_RECORD_LINES = 50
 """A quoted field over more lines than this is taken for a quote that was never closed."""
@@ -96,10 +96,14 @@ class _Facts:
             if has_returns:
                 returns += block.count(b"\r")
                 pairs += block.count(b"\r\n")
-            n_here = block.count(b"\n")
+            # Masks are several times as fast as searches in the bytes.
+            ends = np.frombuffer(block, dtype=np.uint8) == 10
+            n_here = int(np.count_nonzero(ends))
             newlines += n_here
             # Most blocks need no look at single bytes.
-            empty_lines = b"\n\n" in block or (has_returns and b"\n\r\n" in block)
+            empty_lines = np.count_nonzero(ends[1:] & ends[:-1]) or (
+                has_returns and b"\n\r\n" in block
+            )
             if b'"' in block or empty_lines or block[:1] in b"\r\n":
                 empty, opened_here = _blank_and_odd(block, separator)
                 blank.append(empty + n_lines + 1)
@@ -155,15 +159,16 @@ def _blank_and_odd(block: bytes, separator: str) -> tuple[np.ndarray, np.ndarray
 def blocks(path: Path) -> Iterator[bytes]:
     """Whole lines, some megabytes at a time."""
     with _open(path) as file:
-        carried = b""
+        begun: list[bytes] = []  # of a line that is longer than a block
         while block := file.read(BLOCK):
-            block = carried + block if carried else block
             end = block.rfind(b"\n") + 1
             if end:
-                yield block[:end]
-            carried = block[end:]
-        if carried:
-            yield carried
+                yield b"".join([*begun, block[:end]])
+                begun = [block[end:]]
+            else:
+                begun.append(block)
+        if any(begun):
+            yield b"".join(begun)
 
 
 def _utf8(block: bytes) -> tuple[bool, bool]:
