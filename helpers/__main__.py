@@ -63,6 +63,21 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument(
         "--without", action="append", default=[], metavar="rule", help="a rule not to apply"
     )
+    clean.add_argument("--earliest", metavar="date", help="first moment to keep")
+    clean.add_argument("--latest", metavar="date", help="last moment to keep")
+    clean.add_argument(
+        "--service-items", metavar="pattern", help="regular expression for ids of no products"
+    )
+    clean.add_argument(
+        "--cancelled-orders", metavar="pattern", help="for the start of cancelled orders' ids"
+    )
+    for name in ("user", "address"):
+        clean.add_argument(
+            f"--staff-{name}", action="append", default=[], metavar=name, help="of the store's own"
+        )
+    clean.add_argument(
+        "--event", action="append", default=[], metavar="name=event", help='"wishlist=cart"'
+    )
     clean.add_argument("--zone", default="UTC", help="of times that have none (%(default)s)")
     clean.add_argument(
         "--day-first", action=argparse.BooleanOptionalAction, help="how 3/4/2024 is meant"
@@ -83,13 +98,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    parameters = {}
-    for pair in [*options.set, *shlex.split(options.settings)]:
-        name, sign, value = pair.partition("=")
-        if not sign:
-            raise ValueError(f"the setting {pair!r} has not the form name=value")
-        parameters[name.strip()] = value
+    parameters = _pairs([*options.set, *shlex.split(options.settings)])
     return _written(portfolio.run(options.dataset, options.columns, parameters))
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise ValueError(f"the setting {text!r} has not the form name=value")
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
 def _written(reports: Path) -> int:
@@ -106,11 +126,22 @@ def _datasets(options: argparse.Namespace) -> int:
 
 
 def _clean(options: argparse.Namespace) -> int:
+    given = {
+        name: getattr(options, name)
+        for name in ("earliest", "latest", "service_items", "cancelled_orders")
+        if getattr(options, name) is not None
+    }
     cleaned = cleaning.clean(
         options.log,
         logs.parse_columns(options.columns, cleaning.ROLES),
-        cleaning.Rules(without=options.without),
+        cleaning.Rules(
+            without=options.without,
+            staff_users=options.staff_user,
+            staff_addresses=options.staff_address,
+            **given,
+        ),
         options.to,
+        events=_pairs(options.event),
         zone=options.zone,
         day_first=options.day_first,
     )

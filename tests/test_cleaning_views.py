@@ -156,6 +156,34 @@ def test_the_command_line_cleans_and_says_what_it_did(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (["--earliest", "2024-01-02"], "dates out of range"),
+        (["--latest", "2024-01-03"], "dates out of range"),
+        (["--service-items", "first"], "service items"),
+        (["--cancelled-orders", "X"], "cancellations"),
+        (["--staff-user", "1", "--staff-user", "nobody"], "staff"),
+        (["--staff-address", "10.0.0.1"], "staff"),
+    ],
+)
+def test_the_command_line_knows_what_a_store_says(arguments, rule, tmp_path, capsys):
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "user,item,time,event,quantity,order,address\n"
+        "1,first,2024-01-01,view,1,,10.0.0.1\n"
+        "2,second,2024-01-02,wishlist,1,,10.0.0.2\n"
+        "3,last,2024-01-04,purchase,2,A1,10.0.0.3\n"
+        "3,late,2024-01-02,purchase,-2,X2,10.0.0.3\n"
+    )
+    target = tmp_path / "out"
+    given = ["--without", "quantity", "--event", "wishlist=cart", *arguments]
+    assert cli.main(["clean", str(log), "--to", str(target), *given]) == 0
+    assert f"1 {rule}\n" in capsys.readouterr().out
+    account = files.read_json(target / "report.json")
+    assert (account["rows"], account["kept"]) == (4, 3)
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["nowhere.csv"], "nowhere.csv holds no log"),
@@ -163,6 +191,10 @@ def test_the_command_line_cleans_and_says_what_it_did(tmp_path, capsys):
         (["--columns", "user=nobody"], "there is no column 'nobody'"),
         (["--columns", "buyer=who"], "unknown role 'buyer'"),
         (["--zone", "Mars"], "zone is 'Mars'"),
+        (["--latest", "soon"], "latest is 'soon'"),
+        (["--service-items", "("], "service_items is '('"),
+        (["--event", "wishlist"], "'wishlist' has not the form name=value"),
+        (["--event", "wishlist=wish"], "events maps to ['wish']"),
     ],
 )
 def test_the_command_line_explains_what_is_wrong(arguments, told, tmp_path, capsys):
