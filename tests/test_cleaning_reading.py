@@ -442,6 +442,16 @@ def test_lines_of_another_encoding_are_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_latin_1_has_the_marks_of_windows(tmp_path: Path) -> None:
+    # 0x80 is the euro and 0x92 an apostrophe for Windows; 0x81 is free, and e9 the same for both.
+    (tmp_path / "log.csv").write_bytes(
+        b"user,item,title,price\nu1,a,caf\xe9 d\x92ici,\x80 2\nu2,a,\x81x,1\n"
+    )
+    frame = clean(tmp_path / "log.csv").frame
+    assert frame["title"].tolist() == ["café d’ici", "\x81x"]
+    assert frame["price"].tolist() == [2.0, 1.0]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
 def test_encodings_are_found(encoding: str, tmp_path: Path) -> None:
     data = 'user,item,title\nü,a,"é,\nè"\nu,short\n'.encode(encoding)

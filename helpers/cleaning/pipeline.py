@@ -114,8 +114,8 @@ def clean(
     Parameters
     ----------
     source : path, glob, folder, list of these, or DataFrame
-        CSV, TSV (both with a header, UTF-8, UTF-16 or Latin-1, also gzipped) or Parquet. The files
-        may name and order their columns differently.
+        CSV, TSV (both with a header; UTF-8, UTF-16, or Latin-1 as Windows writes it; also gzipped)
+        or Parquet. The files may name and order their columns differently.
     columns : mapping of role to column name, optional
         What is not given is guessed from the usual names (:data:`helpers.cleaning.schema.ROLES`).
     rules : Rules

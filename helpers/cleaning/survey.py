@@ -4,6 +4,7 @@ What cannot be a row is set aside, and a copy is written in which nothing mislea
 lines keep their numbers.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -209,8 +210,22 @@ def _unix(block: bytes) -> bytes:
     return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
+def _latin(text: bytes) -> str:
+    """Latin-1 with the marks that Windows adds where Latin-1 has control characters."""
+    return text.decode("cp1252", errors="as-latin-1")
+
+
+def _control_character(error: UnicodeError) -> tuple[str, int]:
+    """What Windows leaves free is what it is in Latin-1."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error("as-latin-1", _control_character)
+
+
 def _from_latin(block: bytes) -> bytes:
-    return block.decode("latin-1").encode()
+    return _latin(block).encode()
 
 
 def _separator(path: Path) -> str:
@@ -290,7 +305,7 @@ def _mend(
                 target.write(line)
 
         def refuse(number: int, line: bytes, reason: str) -> None:
-            text = line.decode("utf-8" if _decodes(line) else "latin-1").strip("\r\n")
+            text = (line.decode() if _decodes(line) else _latin(line)).strip("\r\n")
             damaged.append(Line(name, number - 1, reason, text))
             target.write(line[len(_record(line)) :])  # its end, so all lines end alike
 
