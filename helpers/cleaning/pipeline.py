@@ -276,7 +276,7 @@ def _run(
     )
     valid = " ANTI JOIN invalid USING (id)" if refused else ""
     connection.execute(f"CREATE VIEW events AS SELECT *{nothing} FROM ({read}){valid}")
-    verdicts = rules.apply(connection, wanted)
+    verdicts = rules.apply(connection, wanted, scratch)
     _write(connection, scratch, parts, quarantine, plan.fields)
     account = report.build(
         connection, wanted, verdicts, quarantine, [part.name for part in parts], plan.fields

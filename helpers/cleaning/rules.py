@@ -4,9 +4,11 @@ All rules leave each row either untouched or removed under the first rule that h
 are rows kept plus rows removed, always. None depends on the order of the rows.
 """
 
+import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from numbers import Real
+from pathlib import Path
 
 import crawleruseragents
 import duckdb
@@ -151,7 +153,7 @@ class Verdicts:
     n_unmatched: int
 
 
-def apply(connection: duckdb.DuckDBPyConnection, rules: Rules) -> Verdicts:
+def apply(connection: duckdb.DuckDBPyConnection, rules: Rules, scratch: Path) -> Verdicts:
     """Fill the table ``removed`` (id, rule) from the view ``events``.
 
     Parameters
@@ -161,6 +163,8 @@ def apply(connection: duckdb.DuckDBPyConnection, rules: Rules) -> Verdicts:
         none) and ``fingerprint``. Also makes the tables ``reduced`` (id, value) and the view
         ``alive``.
     rules : Rules
+    scratch : Path
+        An existing folder for what does not fit into memory.
 
     Returns
     -------
@@ -175,7 +179,7 @@ def apply(connection: duckdb.DuckDBPyConnection, rules: Rules) -> Verdicts:
     if rules.applies("near duplicates"):
         _near_duplicates(connection, rules.near_duplicate_seconds)
     n_unmatched = _net(connection, rules) if rules.applies("cancelled purchases") else 0
-    users = _judge(connection, rules)
+    users = _judge(connection, rules, scratch)
     [(n_reduced,)] = connection.execute(
         "SELECT count(*) FROM reduced ANTI JOIN removed USING (id)"
     ).fetchall()
@@ -387,7 +391,7 @@ def _stack(amount: str, window: str, table: str) -> str:
     """
 
 
-def _judge(connection: duckdb.DuckDBPyConnection, rules: Rules) -> pd.DataFrame:
+def _judge(connection: duckdb.DuckDBPyConnection, rules: Rules, scratch: Path) -> pd.DataFrame:
     """Judge accounts by what they do, and remove those that are no customers."""
     connection.execute(
         """
@@ -405,16 +409,26 @@ def _judge(connection: duckdb.DuckDBPyConnection, rules: Rules) -> pd.DataFrame:
     )
     if not (rules.applies("bots") or rules.applies("staff behaviour")):
         return pd.DataFrame()
-    # A user's evidence needs the user's own rows only, so a large log is taken in shares of users.
+    # A user's evidence needs the user's own rows only, so a large log is taken in shares of users;
+    # they are written once, since to look for each in all rows would take the square of the time.
     [(n_rows,)] = connection.execute("SELECT count(*) FROM actions").fetchall()
     n_shares = 1 + n_rows // EVIDENCE_ROWS
-    found = []
-    for share in range(n_shares):
+    if n_shares == 1:
+        found = [behaviour.evidence(connection, "actions", rules.thresholds)]
+    else:
         connection.execute(
-            "CREATE OR REPLACE VIEW share AS SELECT * FROM actions "
-            f"WHERE hash(user_id) % {n_shares} = {share}"
+            f"COPY (SELECT *, hash(user_id) % {n_shares} AS share FROM actions) "
+            f"TO {literal(str(scratch / 'shares'))} "
+            "(FORMAT parquet, CODEC lz4_raw, PARTITION_BY (share))"
         )
-        found.append(behaviour.evidence(connection, "share", rules.thresholds))
+        found = []
+        for folder in sorted((scratch / "shares").iterdir()):
+            connection.execute(
+                "CREATE OR REPLACE VIEW share AS FROM "
+                f"read_parquet({literal(str(folder / '*.parquet'))})"
+            )
+            found.append(behaviour.evidence(connection, "share", rules.thresholds))
+        shutil.rmtree(scratch / "shares")
     evidence = pd.concat(found).sort_index()
     verdicts = behaviour.judge(evidence, rules.thresholds)
     for rule, column in (("bots", "is_bot"), ("staff behaviour", "is_staff")):
