@@ -64,7 +64,7 @@ lint: $(READY)  ## ruff and mypy
 	$(PYTHON) -m mypy
 
 .PHONY: bench
-bench: $(READY)  ## speed, memory and quality against peers (25 minutes); then `make notebooks`
+bench: $(READY)  ## speed, memory and quality against peers (35 minutes); then `make notebooks`
 	@$(PYTHON) tests/bench.py
 	@$(PYTHON) tests/bench_metrics.py
 	@$(PYTHON) tests/bench_als.py
