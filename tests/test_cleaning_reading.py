@@ -513,6 +513,11 @@ def test_a_parquet_without_rows_says_so(tmp_path: Path) -> None:
         read(tmp_path / "x.parquet")
 
 
+def windows(line: bytes) -> str:
+    """Windows' code page byte by byte; what is free there is what it is in Latin-1."""
+    return "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in line)
+
+
 def fields(text: str) -> list[str]:
     return next(csv.reader([text]), [])
 
@@ -537,7 +542,7 @@ def test_damage_costs_no_line_that_is_not_damaged(seeds: range, tmp_path: Path) 
             try:
                 line = there[row].decode()
             except UnicodeDecodeError:
-                line = there[row].decode("latin-1")
+                line = windows(there[row])
             assert text == line or fields(text[:9999]) == fields(line[:9999]), (seed, row)
 
 
