@@ -158,7 +158,7 @@ def _blank_and_odd(block: bytes, separator: str) -> tuple[np.ndarray, np.ndarray
 
 
 def blocks(path: Path) -> Iterator[bytes]:
-    """Whole lines, some megabytes at a time."""
+    """Whole lines, about a megabyte at a time."""
     with _open(path) as file:
         begun: list[bytes] = []  # of a line that is longer than a block
         while block := file.read(BLOCK):
