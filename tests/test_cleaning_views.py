@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from helpers import __main__ as cli
-from helpers import cleaning, files, plots, simulation
+from helpers import cleaning, files, simulation
 from helpers.fetch import DatasetError
+from helpers.store import plots
 
 
 @pytest.fixture

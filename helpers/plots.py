@@ -1,4 +1,4 @@
-"""The look that all figures share, and the way they are shown."""
+"""The look that all figures share, the way they are shown, and figures of several notebooks."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 PALETTE = sns.color_palette("colorblind")
 BASELINE = "0.45"
+MARKERS = "osD^vPX"
 
 
 def style() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from helpers.plots.base import BASELINE, PALETTE, percent
+from helpers.plots import BASELINE, PALETTE, percent
 
 
 def waterfall(steps: pd.DataFrame, title: str) -> Axes:
