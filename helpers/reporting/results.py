@@ -177,8 +177,7 @@ def remark(dataset: str, only: str, text: str) -> None:
 
 def answer_slot() -> DisplayHandle:
     """The place of the answer under a notebook's title; ``.update(Markdown(text))`` fills it."""
-    slot = display(Markdown(WAITING), display_id=True)
-    assert slot is not None
+    slot: DisplayHandle = display(Markdown(WAITING), display_id=True)
     return slot
 
 
