@@ -1,7 +1,9 @@
 """The interaction matrix and the only place where ids become indexes."""
 
 import difflib
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -9,14 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from helpers import files
+from helpers import io
 
 Aggregate = Literal["sum", "max", "last", "count"]
-REQUIRED = ("user_id", "item_id", "value", "timestamp")
-FIELDS = {
-    "data", "indices", "indptr", "timestamps", "order", "user_ids", "item_ids", "counts"
-}  # fmt: skip
-"""The arrays that a saved file holds."""
+AGGREGATES: tuple[str, ...] = get_args(Aggregate)
+"""What several events of one pair can become."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,19 +26,20 @@ class Interactions:
     ----------
     user_items : csr_matrix of shape (n_users, n_items), float64
         Strength of each observed pair, positive; users are rows. No zero is stored.
-    timestamps : datetime64 ndarray of shape (nnz,)
-        UTC time of the pair's latest event, aligned with ``user_items.data``.
-    order : int64 ndarray of shape (nnz,)
-        Position of that event in the log, aligned with ``user_items.data``. It is unique, so it
-        orders events that share a timestamp: "later" always means a larger ``order``.
     user_ids, item_ids : Index of str
         Id of each row and of each column, sorted, so that the order of the log's rows does not
         change the matrix.
-    n_zeros_dropped : int
-        Events of value 0 that were left out. implicit reads a *stored* zero as confidence 0, which
-        takes away the weight that an unobserved cell has.
-    n_merged : int
-        Events that were merged into another event of the same pair.
+    timestamps : datetime64 ndarray of shape (nnz,), or None
+        UTC time of the pair's latest event, aligned with ``user_items.data``; None if the log has
+        no times.
+    order : int64 ndarray of shape (nnz,)
+        Position of that event in the log (sorted by time where it has times), aligned with
+        ``user_items.data``. It is unique, so it also orders events that share a timestamp.
+    n_zeros_dropped, n_merged : int
+        Events of value 0 that were left out (implicit reads a *stored* zero as confidence 0, less
+        than an unobserved cell has), and events merged into another event of the same pair.
+    manifest : dict
+        Where a loaded file comes from; empty otherwise.
 
     Notes
     -----
@@ -48,12 +48,13 @@ class Interactions:
     """
 
     user_items: csr_matrix
-    timestamps: np.ndarray
-    order: np.ndarray
     user_ids: pd.Index
     item_ids: pd.Index
+    timestamps: np.ndarray | None
+    order: np.ndarray
     n_zeros_dropped: int = 0
     n_merged: int = 0
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, aggregate: Aggregate = "sum") -> "Interactions":
@@ -62,8 +63,9 @@ class Interactions:
         Parameters
         ----------
         frame : DataFrame
-            Columns ``user_id``, ``item_id`` (text), ``value`` (finite, not negative) and
-            ``timestamp`` (UTC); row order breaks ties in time.
+            Columns ``user_id``, ``item_id`` (text), ``value`` (finite, not negative) and, where
+            known, ``timestamp`` (UTC). The order of the rows breaks ties in time; without times
+            it is the order of the events.
         aggregate : {"sum", "max", "last", "count"}
             What the events of one pair become: the sum or maximum of their values, the value of
             the latest, or their number. The pair's time is that of its latest event.
@@ -86,8 +88,7 @@ class Interactions:
         Examples
         --------
         >>> log = pd.DataFrame({
-        ...     "user_id": ["b", "a", "b"], "item_id": ["x", "y", "x"], "value": [1.0, 2.0, 4.0],
-        ...     "timestamp": pd.to_datetime([10, 20, 30], unit="s", utc=True)})
+        ...     "user_id": ["b", "a", "b"], "item_id": ["x", "y", "x"], "value": [1.0, 2.0, 4.0]})
         >>> interactions = Interactions.from_frame(log)
         >>> interactions.user_items.toarray()
         array([[0., 2.],
@@ -95,73 +96,51 @@ class Interactions:
         >>> interactions.n_merged
         1
         """
-        _check_frame(frame, aggregate)
+        values = _check_frame(frame, aggregate)
         users, user_ids = pd.factorize(frame["user_id"], sort=True)
         items, item_ids = pd.factorize(frame["item_id"], sort=True)
         shape = (len(user_ids), len(item_ids))
-        times = frame["timestamp"].dt.tz_convert(None).to_numpy()
-        order = np.empty(len(frame), dtype=np.int64)
-        order[np.argsort(times, kind="stable")] = np.arange(len(frame))
+        times, order = None, np.arange(len(frame), dtype=np.int64)
+        if "timestamp" in frame:
+            times = frame["timestamp"].dt.tz_convert(None).to_numpy()
+            order[np.argsort(times, kind="stable")] = np.arange(len(frame))
 
-        events = pd.DataFrame(
-            {
-                "cell": users.astype(np.int64) * shape[1] + items,
-                "value": frame["value"].to_numpy(np.float64),
-                "time": times,
-                "order": order,
-            }
-        )
-        positive = events[events["value"] > 0].sort_values(["cell", "order"])
-        if positive.empty:
-            raise ValueError(
-                f"frame has {len(frame)} events but none of positive value; "
-                "there is nothing to learn from: check the value column"
-            )
-        grouped = positive.groupby("cell", sort=True)
-        cells = grouped.agg({"value": aggregate, "time": "last", "order": "last"})
-        rows, columns = np.divmod(cells.index.to_numpy(), shape[1])
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
-        values = cells["value"].to_numpy(np.float64)
+        # Events of positive value, pair by pair and within a pair in order of time.
+        cell = users.astype(np.int64) * shape[1] + items
+        events = np.lexsort((order, cell))
+        events = events[values[events] > 0]
+        cell, values = cell[events], values[events]
+        starts = np.flatnonzero(np.diff(cell, prepend=-1))
+        ends = np.append(starts[1:], len(events)) - 1
+        rows, columns = np.divmod(cell[starts], shape[1])
+        data = {
+            "sum": np.add.reduceat(values, starts),
+            "max": np.maximum.reduceat(values, starts),
+            "last": values[ends],
+            "count": (ends - starts + 1).astype(np.float64),
+        }[aggregate]
         return cls(
-            user_items=csr_matrix((values, columns, indptr), shape=shape),
-            timestamps=cells["time"].to_numpy(),
-            order=cells["order"].to_numpy(np.int64),
+            user_items=csr_matrix((data, columns, _indptr(rows, shape[0])), shape=shape),
             user_ids=pd.Index(user_ids, dtype="str"),
             item_ids=pd.Index(item_ids, dtype="str"),
-            n_zeros_dropped=len(events) - len(positive),
-            n_merged=len(positive) - len(cells),
+            timestamps=None if times is None else times[events[ends]],
+            order=order[events[ends]],
+            n_zeros_dropped=len(frame) - len(events),
+            n_merged=len(events) - len(starts),
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """The tidy frame again, one row for each pair, in the order of the log.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``user_id``, ``item_id``, ``value``, ``timestamp``. It equals the frame that
-            :meth:`from_frame` got when that was in time order and held no pair twice, no zero and
-            no further column.
-        """
+        """The tidy frame again, one row for each pair, in the order of the log."""
         rows, columns = self.cells()
-        frame = pd.DataFrame(
-            {
-                "user_id": self.user_ids[rows],
-                "item_id": self.item_ids[columns],
-                "value": self.user_items.data,
-                "timestamp": pd.Series(self.timestamps).dt.tz_localize("UTC"),
-            }
-        )
+        ids = {"user_id": self.user_ids[rows], "item_id": self.item_ids[columns]}
+        frame = pd.DataFrame(ids | {"value": self.user_items.data})
+        if self.timestamps is not None:
+            frame["timestamp"] = pd.Series(self.timestamps).dt.tz_localize("UTC")
         return frame.iloc[np.argsort(self.order)].reset_index(drop=True)
 
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row and column index of each stored cell, in the order of ``user_items.data``.
-
-        Returns
-        -------
-        rows, columns : int ndarrays of shape (nnz,)
-        """
-        rows = np.repeat(np.arange(self.n_users), np.diff(self.user_items.indptr))
-        return rows, self.user_items.indices
+        """Row and column index of each stored cell, in the order of ``user_items.data``."""
+        return np.repeat(np.arange(self.n_users), self.user_counts), self.user_items.indices
 
     def select(self, keep: np.ndarray) -> "Interactions":
         """The cells where ``keep`` is True, in the same user and item space.
@@ -176,13 +155,44 @@ class Interactions:
         Interactions
         """
         rows, columns = self.cells()
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[keep], minlength=self.n_users))])
-        kept = (self.user_items.data[keep], columns[keep], indptr)
+        kept = (self.user_items.data[keep], columns[keep], _indptr(rows[keep], self.n_users))
         return replace(
             self,
             user_items=csr_matrix(kept, shape=self.user_items.shape),
-            timestamps=self.timestamps[keep],
+            timestamps=None if self.timestamps is None else self.timestamps[keep],
             order=self.order[keep],
+        )
+
+    def sample_users(self, most: int, *, seed: int = 0) -> "Interactions":
+        """A random sample of the users with all of their pairs, and the items that they know.
+
+        Parameters
+        ----------
+        most : int, at least 1
+            Users to draw; with as many or fewer, the object itself is returned.
+        seed : int
+
+        Returns
+        -------
+        Interactions
+
+        Notes
+        -----
+        Users and items without a pair are left out, and indexes are counted anew: ALS gives
+        weight to empty cells, so an emptied row would still take part in the loss.
+        """
+        if most < 1:
+            raise ValueError(f"most is {most}, expected 1 user or more")
+        if self.n_users <= most:
+            return self
+        drawn = np.random.default_rng(seed).choice(self.n_users, most, replace=False)
+        kept = self.select(np.isin(self.cells()[0], drawn))
+        users, items = np.flatnonzero(kept.user_counts), np.flatnonzero(kept.item_counts)
+        return replace(
+            kept,
+            user_items=kept.user_items[users][:, items],
+            user_ids=self.user_ids[users],
+            item_ids=self.item_ids[items],
         )
 
     @property
@@ -205,41 +215,29 @@ class Interactions:
         """Share of the cells that are observed, from 0 to 1."""
         return self.nnz / (self.n_users * self.n_items)
 
-    def user_index(self, user_id: str) -> int:
-        """Row of a user.
+    @property
+    def user_counts(self) -> np.ndarray:
+        """Number of items of each user."""
+        return np.diff(self.user_items.indptr)
 
-        Raises
-        ------
-        KeyError
-            If no user has this id; the message names the nearest ids.
-        """
+    @property
+    def item_counts(self) -> np.ndarray:
+        """Number of users of each item."""
+        return np.bincount(self.user_items.indices, minlength=self.n_items)
+
+    def user_index(self, user_id: str) -> int:
+        """Row of a user; a KeyError for an unknown id names the nearest ones."""
         return _position(self.user_ids, user_id, "user_id")
 
     def item_index(self, item_id: str) -> int:
-        """Column of an item.
-
-        Raises
-        ------
-        KeyError
-            If no item has this id; the message names the nearest ids.
-        """
+        """Column of an item; a KeyError for an unknown id names the nearest ones."""
         return _position(self.item_ids, item_id, "item_id")
 
     def example_user(self, preferred: str) -> str:
-        """The preferred user where known, else the one with the median number of pairs.
-
-        Parameters
-        ----------
-        preferred : str
-            A user id, which another data set may not have.
-
-        Returns
-        -------
-        str
-        """
+        """The preferred user where known, else the one with the median number of pairs."""
         if preferred in self.user_ids:
             return preferred
-        by_activity = np.argsort(np.diff(self.user_items.indptr), kind="stable")
+        by_activity = np.argsort(self.user_counts, kind="stable")
         return str(self.user_ids[by_activity[self.n_users // 2]])
 
     def save(self, path: str | Path, manifest: dict[str, Any]) -> None:
@@ -249,46 +247,52 @@ class Interactions:
         ----------
         path : path ending in ``.npz``
         manifest : dict
-            Where the data come from; see :func:`helpers.files.write_arrays`.
+            The data set, its checksum and the parameters: see :func:`helpers.io.write_arrays`.
         """
         arrays = {
             "data": self.user_items.data,
             "indices": self.user_items.indices,
             "indptr": self.user_items.indptr,
-            "timestamps": self.timestamps,
             "order": self.order,
-            "user_ids": self.user_ids.to_numpy(dtype=np.str_),
-            "item_ids": self.item_ids.to_numpy(dtype=np.str_),
+            "user_ids": _bytes(self.user_ids),
+            "item_ids": _bytes(self.item_ids),
             "counts": np.array([self.n_zeros_dropped, self.n_merged]),
         }
-        files.write_arrays(Path(path), arrays, manifest)
+        if self.timestamps is not None:
+            arrays["timestamps"] = self.timestamps
+        io.write_arrays(Path(path), arrays, manifest)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Interactions":
+    def load(cls, path: str | Path, expect: Mapping[str, Any] | None = None) -> "Interactions":
         """Read what :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        expect : mapping, optional
+            What the manifest must hold, so that no file of another run is used by mistake.
+
+        Returns
+        -------
+        Interactions
 
         Raises
         ------
-        FileNotFoundError
-            If the file is not there.
-        ValueError
-            If it is damaged or something else.
+        FileNotFoundError, ValueError
+            If the file is not there; if it is damaged, something else, or of another run.
         """
-        arrays, _ = files.read_arrays(Path(path))
-        missing = FIELDS - set(arrays)
-        if missing:
-            raise ValueError(f"{path} holds no interactions: it lacks {sorted(missing)}")
-        shape = (len(arrays["user_ids"]), len(arrays["item_ids"]))
-        cells = (arrays["data"], arrays["indices"], arrays["indptr"])
-        return cls(
-            user_items=csr_matrix(cells, shape=shape),
-            timestamps=arrays["timestamps"],
-            order=arrays["order"],
-            user_ids=pd.Index(arrays["user_ids"], dtype="str"),
-            item_ids=pd.Index(arrays["item_ids"], dtype="str"),
-            n_zeros_dropped=int(arrays["counts"][0]),
-            n_merged=int(arrays["counts"][1]),
+        arrays, manifest = io.read_arrays(Path(path), expect)
+        if "user_ids" not in arrays:
+            raise ValueError(f"{path} holds no interactions, but {sorted(arrays)}")
+        users, items = (
+            pd.Index(json.loads(arrays[name].tobytes()), dtype="str")
+            for name in ("user_ids", "item_ids")
         )
+        cells = (arrays["data"], arrays["indices"], arrays["indptr"])
+        matrix = csr_matrix(cells, shape=(len(users), len(items)))
+        times, order = arrays.get("timestamps"), arrays["order"]
+        zeros, merged = arrays["counts"].tolist()
+        return cls(matrix, users, items, times, order, zeros, merged, manifest)
 
 
 def check_user_items(user_items: Any, n_users: int, n_items: int) -> csr_matrix:
@@ -336,30 +340,19 @@ did you mean user_items.T.tocsr()?
         raise ValueError(message + "; use the matrix that belongs to this index or model")
     if not np.isfinite(user_items.data).all():
         raise ValueError("user_items holds NaN or infinite values; clean the log first")
-    if (user_items.data == 0).any():
+    if zeros := int((user_items.data == 0).sum()):
         raise ValueError(
-            f"user_items stores {int((user_items.data == 0).sum())} zeros, which implicit reads as "
+            f"user_items stores {zeros} zeros, which implicit reads as "
             "confidence 0; drop them with user_items.eliminate_zeros()"
         )
     return user_items
 
 
 def matrix_bytes(n_users: int, n_items: int, nnz: int) -> dict[str, int]:
-    """Memory of a float64 matrix, stored dense and as CSR.
+    """Memory of a float64 matrix in bytes, stored dense and as CSR.
 
-    ``dense = 8 n_users n_items``, ``csr = (8 + w) nnz + w (n_users + 1)``
-
-    Parameters
-    ----------
-    n_users, n_items : int
-        Shape.
-    nnz : int
-        Stored cells of the sparse form.
-
-    Returns
-    -------
-    dict
-        Bytes under ``dense`` and ``csr``. An index takes ``w = 4`` bytes, and 8 from 2**31 on.
+    ``dense = 8 n_users n_items``, ``csr = (8 + w) nnz + w (n_users + 1)``, where an index takes
+    ``w = 4`` bytes, and 8 from 2**31 on.
 
     Examples
     --------
@@ -370,18 +363,20 @@ def matrix_bytes(n_users: int, n_items: int, nnz: int) -> dict[str, int]:
     return {"dense": 8 * n_users * n_items, "csr": (8 + width) * nnz + width * (n_users + 1)}
 
 
-def _check_frame(frame: pd.DataFrame, aggregate: str) -> None:
-    if aggregate not in get_args(Aggregate):
-        raise ValueError(f"aggregate is {aggregate!r}, expected one of {get_args(Aggregate)}")
-    missing = [column for column in REQUIRED if column not in frame.columns]
+def _check_frame(frame: pd.DataFrame, aggregate: str) -> np.ndarray:
+    """The values of a tidy frame, as float64."""
+    if aggregate not in AGGREGATES:
+        raise ValueError(f"aggregate is {aggregate!r}, expected one of {AGGREGATES}")
+    required = ["user_id", "item_id", "value"]
+    missing = [column for column in required if column not in frame]
     if missing:
         raise ValueError(f"frame lacks the columns {missing}; it has {list(frame.columns)}")
-    nulls = frame[list(REQUIRED)].isna().sum()
+    nulls = frame[[*required, *frame.columns.intersection(["timestamp"])]].isna().sum()
     if nulls.any():
         raise ValueError(
             f"frame has null entries: {nulls[nulls > 0].to_dict()}; drop or repair these rows"
         )
-    if getattr(frame["timestamp"].dtype, "tz", None) is None:
+    if "timestamp" in frame and getattr(frame["timestamp"].dtype, "tz", None) is None:
         raise ValueError(
             f"timestamp has dtype {frame['timestamp'].dtype}, expected UTC times; "
             "convert it with pandas.to_datetime(..., utc=True)"
@@ -393,6 +388,22 @@ def _check_frame(frame: pd.DataFrame, aggregate: str) -> None:
             f"value holds {int(bad.sum())} negative or non-finite entries (first: "
             f"{values[bad][0]}); a strength is 0 or more: net or drop these events first"
         )
+    if not values.any():
+        raise ValueError(
+            f"frame has {len(frame)} events but none of positive value; "
+            "there is nothing to learn from: check the value column"
+        )
+    return values
+
+
+def _indptr(rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """Where each row of a CSR matrix begins."""
+    return np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))])
+
+
+def _bytes(ids: pd.Index) -> np.ndarray:
+    """Ids as bytes of JSON: in a fixed-width array one long id would widen all of them."""
+    return np.frombuffer(json.dumps(ids.to_list()).encode(), dtype=np.uint8)
 
 
 def _position(ids: pd.Index, wanted: str, name: str) -> int:

@@ -1,64 +1,31 @@
-"""Train and test sets that share the item space, share no pair, and lose nothing.
+"""Train and test sets that share the user and item indexes, and no pair.
 
-Each function returns one or more :class:`Split`. Both sides keep the shape and the indexes of the
-input; whoever falls out of one side is counted in the split's report.
+Each function returns one or more :class:`Split`; :meth:`Split.summary` counts what is on each side
+and what cannot be tested.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from helpers.interactions import Interactions
+from helpers.interactions import Aggregate, Interactions
 
 By = Literal["user", "item"]
 
 
-@dataclass(frozen=True)
-class SplitReport:
-    """Who is on which side of a split.
-
-    Attributes
-    ----------
-    n_train, n_test : int
-        Pairs on each side.
-    users_tested : int
-        Users with a pair in test *and* one in train: those that an evaluation can score.
-    users_without_test : int
-        Users with pairs in train only.
-    users_without_train : int
-        Users with pairs in test only; a model knows nothing of them.
-    items_without_train : int
-        Items whose pairs are all in test; no collaborative model can recommend them.
-    test_pairs_out_of_reach : int
-        Test pairs whose user or item has no pair in train.
-    """
-
-    n_train: int
-    n_test: int
-    users_tested: int
-    users_without_test: int
-    users_without_train: int
-    items_without_train: int
-    test_pairs_out_of_reach: int
-
-    def to_frame(self) -> pd.DataFrame:
-        """The counts as a table of one column, ``count``."""
-        names = [name.replace("_", " ") for name in asdict(self)]
-        index = pd.Index(names, name="what")
-        return pd.DataFrame({"count": list(asdict(self).values())}, index=index)
-
-
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Two disjoint sides of the same interactions.
+    """Two disjoint sides of the same log.
 
     Attributes
     ----------
     train, test : Interactions
         Same shape, same indexes, no pair in common.
+    n_repeated : int
+        Pairs of the test period that are left out of test, because train holds them already.
 
     Raises
     ------
@@ -68,6 +35,7 @@ class Split:
 
     train: Interactions
     test: Interactions
+    n_repeated: int = 0
 
     def __post_init__(self) -> None:
         train, test = self.train, self.test
@@ -77,46 +45,50 @@ class Split:
         if shared:
             raise ValueError(f"train and test share {shared} pairs; the test would leak")
 
-    @property
-    def report(self) -> SplitReport:
-        """Counts of both sides and of whoever fell out."""
-        users_train, items_train = _seen(self.train)
-        users_test, items_test = _seen(self.test)
+    def summary(self) -> pd.DataFrame:
+        """Counts of both sides and of what cannot be tested.
+
+        Returns
+        -------
+        DataFrame of int
+            Index ``what``, column ``count``. *Users tested* have a pair on both sides. *Out of
+            reach* are test pairs whose user or item has no pair in train, so that no
+            collaborative model can find them.
+        """
+        users_train, users_test = self.train.user_counts > 0, self.test.user_counts > 0
+        items_train, items_test = self.train.item_counts > 0, self.test.item_counts > 0
         rows, columns = self.test.cells()
-        out_of_reach = ~(users_train[rows] & items_train[columns])
-        return SplitReport(
-            n_train=self.train.nnz,
-            n_test=self.test.nnz,
-            users_tested=int((users_train & users_test).sum()),
-            users_without_test=int((users_train & ~users_test).sum()),
-            users_without_train=int((users_test & ~users_train).sum()),
-            items_without_train=int((items_test & ~items_train).sum()),
-            test_pairs_out_of_reach=int(out_of_reach.sum()),
-        )
+        counts = {
+            "train pairs": self.train.nnz,
+            "test pairs": self.test.nnz,
+            "users tested": (users_train & users_test).sum(),
+            "users without test": (users_train & ~users_test).sum(),
+            "users without train": (users_test & ~users_train).sum(),
+            "items without train": (items_test & ~items_train).sum(),
+            "test pairs out of reach": (~(users_train[rows] & items_train[columns])).sum(),
+            "repeated pairs left out of test": self.n_repeated,
+        }
+        return pd.DataFrame({"count": pd.Series(counts, dtype="int64")}).rename_axis("what")
 
 
-def leave_last_out(interactions: Interactions, n: int = 1) -> Split:
-    """Hold out the latest ``n`` pairs of each user (chronological leave-``n``-out).
+def leave_last_out(interactions: Interactions, n: int = 1, *, seed: int = 0) -> Split:
+    """Test on the latest ``n`` pairs of each user (chronological leave-``n``-out).
 
     Parameters
     ----------
     interactions : Interactions
     n : int, at least 1
+    seed : int
+        Only used where the interactions have no times: then ``n`` random pairs are taken.
 
     Returns
     -------
     Split
 
-    Raises
-    ------
-    ValueError
-        If ``n`` is below 1, or no user has more than ``n`` pairs.
-
     Notes
     -----
     "Latest" is by time, and among equal times by position in the log. Users with ``n`` pairs or
-    fewer stay in train whole (there would be nothing left to learn from) and are counted as
-    ``users_without_test``.
+    fewer stay in train whole, because there would be nothing left to learn from.
 
     Examples
     --------
@@ -126,72 +98,101 @@ def leave_last_out(interactions: Interactions, n: int = 1) -> Split:
     >>> split = leave_last_out(Interactions.from_frame(log))
     >>> split.test.to_frame()[["user_id", "item_id"]].values.tolist()
     [['a', 'y']]
-    >>> split.report.users_without_test
+    >>> int(split.summary().loc["users without test", "count"])
     1
     """
-    _check_count("n", n, 1)
-    rows, _ = interactions.cells()
-    sizes = np.bincount(rows, minlength=interactions.n_users)
-    from_end = sizes[rows] - 1 - _rank_within(rows, interactions.order)
-    return _split(interactions, (from_end < n) & (sizes[rows] > n))
+    if n < 1:
+        raise ValueError(f"n is {n}, expected a whole number of at least 1")
+    users, _ = interactions.cells()
+    sizes = interactions.user_counts[users]
+    if interactions.timestamps is None:
+        rank = _random_rank(users, seed)
+    else:
+        rank = _rank_within(users, interactions.order)
+    return _split(interactions, (sizes - 1 - rank < n) & (sizes > n))
 
 
-def time_cutoff(interactions: Interactions, cutoff: str | pd.Timestamp) -> Split:
-    """Train on everything before a moment, test on everything from it on.
+def time_cutoff(
+    frame: pd.DataFrame, cutoff: str | pd.Timestamp, *, aggregate: Aggregate = "sum"
+) -> Split:
+    """Train on the events before a moment, test on those from it on.
 
     Parameters
     ----------
-    interactions : Interactions
+    frame : DataFrame
+        Tidy events with times, as for :meth:`Interactions.from_frame`.
     cutoff : str or Timestamp
-        First moment of the test set; without a zone it is taken as UTC.
+        First moment of the test period; without a zone it is taken as UTC.
+    aggregate : {"sum", "max", "last", "count"}
+        How the events of a pair are merged, on each side by itself.
 
     Returns
     -------
     Split
 
-    Raises
-    ------
-    ValueError
-        If ``cutoff`` cannot be read, or one side would be empty.
-
     Notes
     -----
-    This is what a deployed model meets. New users and items appear after the cut-off: they are
-    kept in test and counted in the report.
+    Events are cut before they are merged, so nothing in train is from after the cut-off. A pair
+    with events on both sides is known already: it stays in train with what came before, and is
+    left out of test. New users and items are kept in test and counted in the summary.
+
+    Examples
+    --------
+    >>> log = pd.DataFrame({
+    ...     "user_id": ["a", "a", "a", "b"], "item_id": ["x", "x", "y", "x"], "value": 1.0,
+    ...     "timestamp": pd.to_datetime([1, 100, 100, 1], unit="s", utc=True)})
+    >>> split = time_cutoff(log, "1970-01-01 00:00:50")
+    >>> split.train.user_items.toarray()
+    array([[1., 0.],
+           [1., 0.]])
+    >>> split.test.user_items.toarray()
+    array([[0., 1.],
+           [0., 0.]])
+    >>> split.n_repeated
+    1
     """
     try:
         moment = pd.Timestamp(cutoff)
     except ValueError as error:
         raise ValueError(f"cutoff is {cutoff!r}, expected a date or time ({error})") from error
-    if moment.tz is not None:
-        moment = moment.tz_convert(None)
-    return _split(interactions, interactions.timestamps >= moment.to_numpy())
+    if "timestamp" not in frame:
+        raise ValueError("frame has no times to cut at; use leave_last_out or random_ratio")
+    moment = moment.tz_localize("UTC") if moment.tz is None else moment
+    before = (frame["timestamp"] < moment).to_numpy()
+    sides = []
+    for name, on_side in (("train", before), ("test", ~before)):
+        zero = frame["value"].to_numpy() == 0
+        if not (on_side & ~zero).any():
+            raise _empty(name)
+        # A value of 0 keeps the row and the column, so both sides have the same indexes.
+        events = frame.assign(value=frame["value"].where(on_side, 0.0))
+        side = Interactions.from_frame(events, aggregate=aggregate)
+        sides.append(replace(side, n_zeros_dropped=int((on_side & zero).sum())))
+    train, test = sides
+    new = np.asarray(train.user_items[test.cells()] == 0).ravel()
+    if not new.any():
+        raise _empty("test")
+    return Split(train, test.select(new), n_repeated=int((~new).sum()))
 
 
 def random_ratio(
     interactions: Interactions, test_ratio: float, *, by: By = "user", seed: int
 ) -> Split:
-    """Hold out a random share of the pairs of each user, or of each item.
+    """Test on a random share of the pairs of each user, or of each item.
 
     Parameters
     ----------
     interactions : Interactions
     test_ratio : float, above 0 and below 1
-        Share to hold out in each group, rounded to whole pairs; at least one pair of each group
-        stays in train.
+        Share of each group, rounded to whole pairs (a half upwards); at least one pair of each
+        group stays in train.
     by : {"user", "item"}
         What the shares are kept for.
     seed : int
-        Of NumPy's default generator; the same seed gives the same split.
 
     Returns
     -------
     Split
-
-    Raises
-    ------
-    ValueError
-        If ``test_ratio`` is out of range, ``by`` unknown, or one side would be empty.
 
     Notes
     -----
@@ -202,8 +203,8 @@ def random_ratio(
         raise ValueError(f"test_ratio is {test_ratio}, expected a number between 0 and 1")
     groups = _groups(interactions, by)
     sizes = np.bincount(groups)[groups]
-    held_out = np.minimum(np.floor(test_ratio * sizes + 0.5), sizes - 1)
-    return _split(interactions, _random_rank(groups, seed) < held_out)
+    n_test = np.minimum(np.floor(test_ratio * sizes + 0.5), sizes - 1)
+    return _split(interactions, _random_rank(groups, seed) < n_test)
 
 
 def k_fold(interactions: Interactions, k: int, *, by: By = "user", seed: int) -> Iterator[Split]:
@@ -221,13 +222,9 @@ def k_fold(interactions: Interactions, k: int, *, by: By = "user", seed: int) ->
     ------
     Split
         ``k`` of them, in order of the fold.
-
-    Raises
-    ------
-    ValueError
-        If ``k`` is below 2 or some fold would be empty.
     """
-    _check_count("k", k, 2)
+    if k < 2:
+        raise ValueError(f"k is {k}, expected a whole number of at least 2")
     groups = _groups(interactions, by)
     # A random first fold per group: otherwise groups smaller than k would crowd the first folds.
     first = np.random.default_rng([seed, 1]).integers(k, size=groups.max() + 1)
@@ -237,19 +234,15 @@ def k_fold(interactions: Interactions, k: int, *, by: By = "user", seed: int) ->
 
 def _split(interactions: Interactions, in_test: np.ndarray) -> Split:
     if not in_test.any() or in_test.all():
-        side = "train" if in_test.any() else "test"
-        raise ValueError(
-            f"the {side} side would be empty: {len(in_test)} pairs of {interactions.n_users} users "
-            "cannot be split that way; choose a smaller share, an earlier or a later cut-off"
-        )
+        raise _empty("train" if in_test.any() else "test")
     return Split(interactions.select(~in_test), interactions.select(in_test))
 
 
-def _seen(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = interactions.cells()
-    users = np.bincount(rows, minlength=interactions.n_users) > 0
-    items = np.bincount(columns, minlength=interactions.n_items) > 0
-    return users, items
+def _empty(side: str) -> ValueError:
+    return ValueError(
+        f"the {side} side would be empty: this log cannot be split that way; "
+        "choose another share, fewer pairs or folds, or another cut-off"
+    )
 
 
 def _groups(interactions: Interactions, by: By) -> np.ndarray:
@@ -261,17 +254,14 @@ def _groups(interactions: Interactions, by: By) -> np.ndarray:
 
 def _rank_within(groups: np.ndarray, key: np.ndarray) -> np.ndarray:
     """Rank of each entry by ``key`` among the entries of its group, from 0."""
-    sorted_positions = np.lexsort((key, groups))
-    starts = np.cumsum(np.bincount(groups)) - np.bincount(groups)
+    by_group = np.lexsort((key, groups))
+    sizes = np.bincount(groups)
+    starts = np.cumsum(sizes) - sizes
     ranks = np.empty(len(groups), dtype=np.int64)
-    ranks[sorted_positions] = np.arange(len(groups)) - starts[groups[sorted_positions]]
+    ranks[by_group] = np.arange(len(groups)) - starts[groups[by_group]]
     return ranks
 
 
 def _random_rank(groups: np.ndarray, seed: int) -> np.ndarray:
+    """Random rank of each entry among the entries of its group, from 0."""
     return _rank_within(groups, np.random.default_rng(seed).permutation(len(groups)))
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} is {value}, expected a whole number of at least {least}")

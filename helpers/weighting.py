@@ -1,12 +1,12 @@
 """From observed strength to confidence: how much an observed cell weighs in the loss.
 
 :func:`event_values` gives each event of a log its value, before events are merged into cells. All
-other functions take the matrix of strengths and return a new one with the same cells. implicit
-fits the values as they are, without the "+1" of Hu et al.; so a weight below 1 makes an observed
-cell count *less* than an unobserved one, and a negative weight means "disliked".
+other functions take the matrix of strengths and return a new float64 matrix with the same cells.
+implicit fits the values as they are, without the "1 +" of Hu et al.; so a weight below 1 makes an
+observed cell count *less* than an unobserved one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from implicit.nearest_neighbours import bm25_weight, tfidf_weight
 from scipy.sparse import coo_matrix, csr_matrix
 
 SECONDS_PER_DAY = 86_400
+TINY = float(np.finfo(np.float32).tiny)
+"""The least weight: 0 would not be stored, or mean something else to implicit."""
 
 EVENT_WEIGHTS: dict[str, float] = {"view": 1, "cart": 3, "remove_from_cart": 0, "purchase": 5}
 """Where a search for the weights of a store's events starts; 0 leaves the events out."""
@@ -24,7 +26,6 @@ def event_values(
     weights: Mapping[str, float] = EVENT_WEIGHTS,
     *,
     half_life_days: float | None = None,
-    now: pd.Timestamp | str | None = None,
 ) -> pd.DataFrame:
     """Give each event of a store's log its value: a weight for its kind, fading with its age.
 
@@ -33,32 +34,23 @@ def event_values(
     Parameters
     ----------
     events : DataFrame
-        Columns ``event`` (text) and ``timestamp`` (UTC), and any others.
+        Columns ``event`` (text) and, for a half-life, ``timestamp`` (UTC), and any others.
     weights : mapping of str to float, at least 0
         Weight of each kind of event; one that is not in the log does no harm.
     half_life_days : float, above 0, optional
-        Days after which an event counts half; without it events do not fade.
-    now : Timestamp or str, optional
-        Moment from which age is counted, not before the latest event; that event when not given.
-        Without a zone it is taken as UTC.
+        Days after which an event counts half; without it events do not fade. Age is counted from
+        the latest event.
 
     Returns
     -------
     DataFrame
         The events of positive weight, in the same order and with the same index, with a new
-        ``value``.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, the log holds a kind of event without a weight, a weight is
-        negative or not finite, or ``now`` lies before an event.
+        ``value``. No event is left out for its time: one without a time is an error.
 
     Notes
     -----
     The quantity does not multiply the weight: a wholesaler's order of 1,000 pieces is one decision
-    to buy, not 1,000 times the taste of someone who bought one. Two orders count twice, because
-    :meth:`helpers.interactions.Interactions.from_frame` adds up the events of a pair.
+    to buy, not 1,000 times the taste of someone who bought one.
 
     Examples
     --------
@@ -68,72 +60,41 @@ def event_values(
     >>> event_values(log, half_life_days=10)[["event", "value"]].values.tolist()
     [['view', 0.5], ['purchase', 5.0]]
     """
-    missing = [name for name in ("event", "timestamp") if name not in events]
-    if missing:
+    needed = ["event"] if half_life_days is None else ["event", "timestamp"]
+    if missing := [name for name in needed if name not in events]:
         raise ValueError(f"events lacks the columns {missing}; it has {list(events.columns)}")
+    if "timestamp" in events and (without := int(events["timestamp"].isna().sum())):
+        raise ValueError(f"events has {without} rows without a time; drop or repair these rows")
     for name, weight in weights.items():
         _check(f"weights[{name!r}]", weight, weight >= 0, "0 or more")
-    of_event = events["event"].map(dict(weights)).astype(np.float64)
-    if of_event.isna().any():
-        unknown = sorted(map(str, events.loc[of_event.isna(), "event"].unique()))
+    values = events["event"].map(dict(weights)).astype(np.float64)
+    if values.isna().any():
+        unknown = sorted(map(str, events.loc[values.isna(), "event"].unique()))
         raise ValueError(
             f"weights names {list(weights)} but the log also holds the events {unknown}; give each "
             "a weight (0 leaves its events out)"
         )
-    if half_life_days is not None and len(events):
-        latest = events["timestamp"].max()
-        moment = latest if now is None else pd.Timestamp(now)
-        moment = moment.tz_localize("UTC") if moment.tz is None else moment
-        if moment < latest:
-            raise ValueError(
-                f"now is {moment}, but the log goes on until {latest}; pass a later one"
-            )
-        of_event *= _fading((moment - events["timestamp"]).dt.total_seconds(), half_life_days)
-    valued = events.assign(value=of_event)
-    return valued[of_event > 0]
+    if half_life_days is not None:
+        values *= _fading(events["timestamp"].dt.tz_convert(None).to_numpy(), half_life_days)
+    return events.assign(value=values)[values > 0]
 
 
 def binary(user_items: csr_matrix) -> csr_matrix:
-    """Every observed cell weighs the same, ``c = 1``.
-
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-
-    Returns
-    -------
-    csr_matrix, float64, same cells
-    """
+    """Every observed cell weighs the same, ``c = 1``."""
     return _with_data(user_items, np.ones(user_items.nnz))
 
 
-def linear(user_items: csr_matrix, alpha: float = 40.0) -> csr_matrix:
-    """Confidence grows with the strength, ``c = 1 + alpha * r``.
+def raw(user_items: csr_matrix) -> csr_matrix:
+    """The strength itself, ``c = r``."""
+    return _with_data(user_items, user_items.data)
 
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-        Strengths ``r``, positive.
-    alpha : float, at least 0
-        Growth per unit of strength; 40 in the paper.
 
-    Returns
-    -------
-    csr_matrix, float64, same cells, values above or equal to 1
-
-    Raises
-    ------
-    ValueError
-        If ``alpha`` is negative or not finite.
-
-    References
-    ----------
-    Hu, Koren, Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets",
-    section 4.
+def one_plus_alpha_r(user_items: csr_matrix, alpha: float = 40.0) -> csr_matrix:
+    """Confidence grows with the strength, ``c = 1 + alpha * r`` (Hu et al. 2008, section 4).
 
     Examples
     --------
-    >>> linear(csr_matrix([[0.0, 2.0]]), alpha=10).toarray()
+    >>> one_plus_alpha_r(csr_matrix([[0.0, 2.0]]), alpha=10).toarray()
     array([[ 0., 21.]])
     """
     _check("alpha", alpha, alpha >= 0, "0 or more")
@@ -141,30 +102,7 @@ def linear(user_items: csr_matrix, alpha: float = 40.0) -> csr_matrix:
 
 
 def log(user_items: csr_matrix, alpha: float = 40.0, eps: float = 1.0) -> csr_matrix:
-    """Confidence grows with the logarithm, ``c = 1 + alpha * log(1 + r / eps)``.
-
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-        Strengths ``r``, positive.
-    alpha : float, at least 0
-        Growth.
-    eps : float, above 0, in the unit of ``r``
-        Strength above which growth slows down.
-
-    Returns
-    -------
-    csr_matrix, float64, same cells, values above or equal to 1
-
-    Raises
-    ------
-    ValueError
-        If ``alpha`` is negative or ``eps`` is not above 0.
-
-    References
-    ----------
-    Hu, Koren, Volinsky (2008), equation (6).
-    """
+    """Confidence grows with the logarithm, ``c = 1 + alpha * log(1 + r / eps)`` (ibid., eq. 6)."""
     _check("alpha", alpha, alpha >= 0, "0 or more")
     _check("eps", eps, eps > 0, "above 0")
     return _with_data(user_items, 1 + alpha * np.log1p(user_items.data / eps))
@@ -202,21 +140,23 @@ def bm25(user_items: csr_matrix, k1: float = 100.0, b: float = 0.8) -> csr_matri
 
 
 def tfidf(user_items: csr_matrix) -> csr_matrix:
-    """implicit's TF-IDF, ``sqrt(r) * (log(n_users) - log(1 + n_users_of_item))``.
-
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-
-    Returns
-    -------
-    csr_matrix, float64, same cells, positive (see the note of :func:`bm25`)
-    """
+    """implicit's TF-IDF, ``sqrt(r) * (log(n_users) - log(1 + n_users_of_item))``, as `bm25`."""
     return _floored(user_items, tfidf_weight(user_items))
 
 
+WEIGHTINGS: dict[str, Callable[[csr_matrix], csr_matrix]] = {
+    "raw": raw,
+    "binary": binary,
+    "one_plus_alpha_r": one_plus_alpha_r,
+    "log": log,
+    "bm25": bm25,
+    "tfidf": tfidf,
+}
+"""The weightings that need nothing but the matrix, by name."""
+
+
 def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: float) -> csr_matrix:
-    """Old interactions fade, ``r * 0.5 ** (age / half_life)``.
+    """Old interactions fade, ``c = r * 0.5 ** (age / half_life)``.
 
     Parameters
     ----------
@@ -230,16 +170,6 @@ def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: floa
     -------
     csr_matrix, float64, same cells, values of at most ``r``
 
-    Raises
-    ------
-    ValueError
-        If ``timestamps`` has another length, or the half-life is not above 0.
-
-    Notes
-    -----
-    A weight that would fade to exactly 0 is kept at the smallest positive number: a stored zero
-    means something else to implicit.
-
     Examples
     --------
     >>> days = np.array(["2026-01-01", "2026-01-11"], dtype="datetime64[s]")
@@ -251,36 +181,32 @@ def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: floa
             f"timestamps has {len(timestamps)} entries, but user_items stores {user_items.nnz} "
             "cells; pass interactions.timestamps of the same interactions"
         )
-    if user_items.nnz == 0:
-        return user_items.astype(np.float64)
-    seconds = (timestamps.max() - timestamps) / np.timedelta64(1, "s")
-    faded = user_items.data * _fading(seconds, half_life_days)
-    return _with_data(user_items, np.maximum(faded, np.finfo(np.float32).tiny))
+    faded = user_items.data * _fading(timestamps, half_life_days)
+    return _with_data(user_items, np.maximum(faded, TINY))
 
 
-def _fading(seconds: np.ndarray | pd.Series, half_life_days: float) -> np.ndarray:
-    """What is left of a weight after so many seconds, never 0."""
+def _fading(timestamps: np.ndarray, half_life_days: float) -> np.ndarray:
+    """What is left of a weight of 1, by age before the latest time; never 0."""
     _check("half_life_days", half_life_days, half_life_days > 0, "above 0")
-    age = np.asarray(seconds, dtype=np.float64) / SECONDS_PER_DAY
-    return np.maximum(0.5 ** (age / half_life_days), float(np.finfo(np.float32).tiny))
+    if len(timestamps) == 0:
+        return np.ones(0)
+    seconds = (timestamps.max() - timestamps) / np.timedelta64(1, "s")
+    return np.asarray(np.maximum(0.5 ** (seconds / SECONDS_PER_DAY / half_life_days), TINY))
 
 
 def _with_data(user_items: csr_matrix, data: np.ndarray) -> csr_matrix:
-    return csr_matrix(
-        (data.astype(np.float64), user_items.indices.copy(), user_items.indptr.copy()),
-        shape=user_items.shape,
-    )
+    cells = (data.astype(np.float64), user_items.indices.copy(), user_items.indptr.copy())
+    return csr_matrix(cells, shape=user_items.shape)
 
 
 def _floored(user_items: csr_matrix, weights: coo_matrix) -> csr_matrix:
+    """The weights, of which none is 0 or negative."""
     positive = weights.data[weights.data > 0]
-    if positive.size == 0 and user_items.nnz:
+    if positive.size == 0:
         raise ValueError(
             f"every item is known to all or all but one of the {user_items.shape[0]} users, so "
-            "implicit's idf is 0 or negative everywhere; use binary, linear or log weights"
+            "implicit's idf is 0 or negative everywhere; use binary or one_plus_alpha_r"
         )
-    if user_items.nnz == 0:
-        return user_items.astype(np.float64)
     # A COO matrix made from CSR keeps the order of the cells.
     return _with_data(user_items, np.maximum(weights.data, np.median(positive) / 100))
 
