@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from pyarrow import ArrowException
 
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 """The files that can be read."""

@@ -1,7 +1,6 @@
 """From any event log to the tidy frame, in streaming, with an account of every row."""
 
 import csv
-import io
 import os
 import shutil
 import tempfile
@@ -9,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from helpers import files
+from helpers import io
 from helpers.cleaning import reading, report, rules, schema
 from helpers.cleaning.reading import Part, Source
 from helpers.cleaning.rules import Rules
 from helpers.cleaning.sql import identifier, literal
 from helpers.cleaning.survey import Line
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 BATCH = 250_000
 """Rows that are validated at a time."""
@@ -70,7 +70,7 @@ class Cleaned:
 
         ``clean.parquet`` has them in the order of the log, which costs no sorting.
         """
-        path = files.existing(self.folder / "clean.parquet")
+        path = io.existing(self.folder / "clean.parquet")
         with duckdb.connect(config={"threads": 1}) as connection:
             names = [
                 name
@@ -393,7 +393,7 @@ def _texts(
         here = (positions >= start) & (positions < start + len(batch))
         taken = batch.take(pa.array(positions[here] - start)).to_pylist()
         for row, reason, fields in zip(rows[here], reasons[here], taken, strict=True):
-            text = io.StringIO()
+            text = StringIO()
             # Fields with either of these ends of lines are quoted.
             csv.writer(text, delimiter=separator, lineterminator="\r\n").writerow(fields.values())
             found.append(Line(part.name, int(row), str(reason), text.getvalue()[:-2]))
@@ -462,15 +462,15 @@ def _publish(scratch: Path, target: Path, account: report.CleaningReport) -> Non
     """Move the results to their place, all or none: only when each is whole, they get names."""
     with ExitStack() as stack:
         # The report comes last, so where it is, all is.
-        place = stack.enter_context(files.atomic(target / "report.json"))
+        place = stack.enter_context(io.atomic(target / "report.json"))
         account.save(place)
         for name in ("clean", "removed", "quarantine"):
-            place = stack.enter_context(files.atomic(target / f"{name}.parquet"))
+            place = stack.enter_context(io.atomic(target / f"{name}.parquet"))
             shutil.move(scratch / f"{name}.parquet", place)
 
 
 def _read(path: Path) -> pd.DataFrame:
-    return _in_utc(files.read_frame(path))
+    return _in_utc(io.read_frame(path))
 
 
 def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 
 def oddities(frame: pd.DataFrame) -> pd.DataFrame:

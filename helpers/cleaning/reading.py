@@ -23,7 +23,7 @@ import pandas as pd
 from helpers import logs
 from helpers.cleaning.sql import literal
 from helpers.cleaning.survey import Line, Survey, blocks, check_names, survey
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 SUFFIXES = (*logs.SUFFIXES, ".parquet.gz", ".txt", ".txt.gz")
 

@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from helpers import files
+from helpers import io
 from helpers.cleaning.rules import RULES, Rules, Verdicts
 
 Level = Literal["error", "warning", "note"]
@@ -118,7 +118,7 @@ class CleaningReport:
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
-        files.write_json(path, self.to_json())
+        io.write_json(path, self.to_json())
 
 
 def build(

@@ -18,7 +18,7 @@ from pyarrow import compute
 
 from helpers.cleaning import behaviour
 from helpers.cleaning.sql import literal
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 RULES = {
     "missing user": "no user: nobody can be recommended anything for it",

@@ -14,7 +14,7 @@ from pyarrow import compute
 from helpers import logs
 from helpers.cleaning.reading import Part
 from helpers.cleaning.sql import identifier, literal
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 CONTEXT = {
     "session": "session sessionid usersession visit visitid",

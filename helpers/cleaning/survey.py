@@ -7,16 +7,16 @@ lines keep their numbers.
 import codecs
 import csv
 import gzip
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 SEPARATORS = (",", ";", "\t", "|")
 BLOCK = 1 << 20
@@ -325,7 +325,7 @@ def _mend(
             if first == last and not held and not (facts.mixed and not _decodes(block)):
                 target.write(block)
             else:
-                for offset, line in enumerate(io.BytesIO(block)):
+                for offset, line in enumerate(BytesIO(block)):
                     put(number + offset, line)
             number += n_lines
         while held:
@@ -360,7 +360,7 @@ def _field(separator: str) -> bytes:
 def _n_fields(record: bytes, separator: str) -> int:
     text = _record(record).decode(errors="replace")
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+        rows = list(csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error:  # text after a closing quote, or a field that is too long
         return 0
     return len(rows[0]) if len(rows) == 1 else 0

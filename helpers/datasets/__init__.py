@@ -11,7 +11,7 @@ from helpers.datasets import by_hand, cleaned, movielens, online_retail, own, si
 from helpers.datasets.shapes import Dataset, Known, RawLog
 from helpers.datasets.simulated import SimulatedTruth
 from helpers.datasets.simulated import truth as simulated_truth
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 __all__ = [
     "DEFAULT",

@@ -8,7 +8,7 @@ from helpers import logs
 from helpers.cleaning import Rules
 from helpers.datasets import cleaned
 from helpers.datasets.shapes import Dataset, Known, RawLog
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 
 @dataclass(frozen=True)

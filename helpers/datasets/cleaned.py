@@ -2,19 +2,25 @@
 
 import hashlib
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
 from pyarrow import ArrowException
 
-from helpers import cleaning, files, logs
+from helpers import cleaning, io, logs
 from helpers.datasets.shapes import Dataset, RawLog
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 COLUMNS = ["user_id", "item_id", "value", "timestamp", "event"]
 """Of the interactions of a data set; the events frame of cleaning has more."""
+
+VERSION = 1
+"""Of the cleaning: raised whenever it gives another frame or report of the same log."""
+
+LIBRARIES = {name: version(name) for name in ("duckdb", "pandas", "pyarrow")}
+"""What a cleaned log may depend on beside it."""
 
 _UNREADABLE = (OSError, ValueError, KeyError, ArrowException)
 
@@ -54,22 +60,22 @@ def events(raw: RawLog, data_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
     Notes
     -----
-    What is kept is used only if the content of the log, the columns, the rules, the code of the
-    cleaning and the versions of the libraries are the same; else the log is cleaned again.
+    What is kept is used only if the content of the log, the columns, the rules, :data:`VERSION`
+    and the versions of the libraries are the same; else the log is cleaned again.
     """
     path = data_dir / "processed" / raw.name / "cleaned.parquet"
     key = _key(raw)
     try:
-        frame = files.read_frame(path)
+        frame = io.read_frame(path)
         kept = frame.attrs.pop("manifest")
-        if kept["key"] == key and kept["versions"] == files.VERSIONS:
+        if kept["key"] == key:
             return frame, kept["report"]
     except _UNREADABLE:
         pass  # not there yet, or damaged: it is derived again
     cleaned = cleaning.clean(raw.source, columns=raw.columns, rules=raw.rules)
     report = cleaned.report.to_json()
     frame = cleaned.frame
-    files.write_frame(path, frame, {"key": key, "report": report})
+    io.write_frame(path, frame, {"key": key, "report": report})
     return frame, report
 
 
@@ -113,27 +119,11 @@ def digest(paths: Iterable[Path]) -> str:
     paths : iterable of Path
         Their names count, their folder and their order do not.
     """
-    listed = sorted((path.name, files.sha256(path)) for path in paths)
+    listed = sorted((path.name, io.sha256(path)) for path in paths)
     if len(listed) == 1:
         return listed[0][1]
     text = "".join(f"{each}  {name}\n" for name, each in listed)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def code(*modules: ModuleType) -> str:
-    """Identify code, so that what it derived is derived again when it changes.
-
-    Parameters
-    ----------
-    *modules : module
-        A package counts with all its files.
-    """
-    paths = [Path(str(module.__file__)) for module in modules]
-    return digest(
-        file
-        for path in paths
-        for file in (path.parent.rglob("*.py") if path.name == "__init__.py" else [path])
-    )
 
 
 def _key(raw: RawLog) -> dict[str, Any]:
@@ -141,9 +131,6 @@ def _key(raw: RawLog) -> dict[str, Any]:
         "sha256": raw.sha256,
         "columns": dict(raw.columns),
         "rules": repr(raw.rules),
-        "code": _CODE,
+        "version": VERSION,
+        "libraries": LIBRARIES,
     }
-
-
-_CODE = code(cleaning, logs)
-"""Of the code as it was imported: a file may change while a notebook runs."""

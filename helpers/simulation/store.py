@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import files
+from helpers import io
 from helpers.simulation import bots, dirt, exports, identity, people
 from helpers.simulation.world import EVENTS, PURCHASE, World, checked, clicks, spaced
 
@@ -89,12 +89,12 @@ class SimulatedStore:
         paths = []
         for name, rows in self._rows.groupby("file", sort=True):
             content = exports.render(rows, self._dialects[str(name)])
-            with files.atomic(folder / str(name)) as temporary:
+            with io.atomic(folder / str(name)) as temporary:
                 temporary.write_bytes(content)
             paths.append(folder / str(name))
         tables = {"users": self.users.reset_index(), "planted": self.truth}
         for name, table in tables.items():
-            with files.atomic(folder / "truth" / f"{name}.parquet") as temporary:
+            with io.atomic(folder / "truth" / f"{name}.parquet") as temporary:
                 table.to_parquet(temporary, index=False)
         return paths
 
