@@ -1,4 +1,4 @@
-"""From a fitted model to lists that a person can read: titles, no items seen before."""
+"""From a fitted model to lists that a person can read: titles, and no items of the training set."""
 
 import difflib
 from dataclasses import dataclass
@@ -20,21 +20,19 @@ differ between processors."""
 CELLS = 4_000_000
 """Scores that are held in memory at a time."""
 
-PADDING = float(np.finfo(np.float32).min)
-"""The score beside an item of -1, where a list is shorter than asked for. implicit has it, too."""
-
 
 def rank_items(
-    scores: np.ndarray, n: int, seen: csr_matrix | None = None
+    scores: np.ndarray, n: int, train_rows: csr_matrix | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ``n`` items of the highest score in each row.
 
     Parameters
     ----------
     scores : float ndarray of shape (n_users, n_items)
+        An item of score ``-inf`` is in no list; one of ``+inf`` comes first.
     n : int
         From 1 to ``n_items``.
-    seen : csr_matrix of shape (n_users, n_items), optional
+    train_rows : csr_matrix of shape (n_users, n_items), optional
         Items to leave out.
 
     Returns
@@ -42,11 +40,7 @@ def rank_items(
     items : int ndarray of shape (n_users, n)
         Best first; -1 where fewer than ``n`` items are left.
     scores : float64 ndarray of shape (n_users, n)
-
-    Raises
-    ------
-    ValueError
-        If a score is NaN, or ``n`` is out of range.
+        ``-inf`` beside -1.
 
     Notes
     -----
@@ -55,7 +49,7 @@ def rank_items(
 
     Examples
     --------
-    >>> items, _ = rank_items(np.array([[1.0, 3.0, 1.0]]), 3, seen=csr_matrix([[0, 1, 0]]))
+    >>> items, _ = rank_items(np.array([[1.0, 3.0, 1.0]]), 3, csr_matrix([[0, 1, 0]]))
     >>> items
     array([[ 0,  2, -1]])
     """
@@ -63,33 +57,34 @@ def rank_items(
     _check_n(n, n_items)
     _check_numbers("scores hold", scores)
     values = np.array(scores, dtype=np.float64)
-    if seen is not None:
-        values[np.repeat(np.arange(len(values)), np.diff(seen.indptr)), seen.indices] = PADDING
-    # Nine decimals of the largest score, so that a model's scale does not decide what is equal.
-    scale = np.abs(scores).max(axis=1, keepdims=True, initial=0, where=scores > PADDING)
-    scale[scale == 0] = 1
+    if train_rows is not None:
+        rows = np.repeat(np.arange(len(values)), np.diff(train_rows.indptr))
+        values[rows, train_rows.indices] = -np.inf
+    # In units of the largest score, so that a model's scale does not decide what is equal.
+    scale = np.abs(values).max(axis=1, keepdims=True, initial=0, where=np.isfinite(values))
+    values /= np.where(scale > 0, scale, 1)
+    np.minimum(values, 2, out=values)  # +inf: a number above all others, that ties with itself
     reach = min(n + TIES, n_items)
     items = np.argpartition(values, n_items - reach, axis=1)[:, n_items - reach :]
-    found = np.round(np.take_along_axis(values, items, axis=1) / scale, DECIMALS)
+    found = np.round(np.take_along_axis(values, items, axis=1), DECIMALS)
     order = np.lexsort((items, -found), axis=1)[:, :n]
     items = np.take_along_axis(items, order, axis=1)
-    last = scale * (np.take_along_axis(found, order[:, -1:], axis=1) - 10.0**-DECIMALS)
-    for row in np.flatnonzero(
-        (values > last).sum(axis=1) > reach
-    ):  # ties beyond what was looked at
-        items[row] = np.argsort(-np.round(values[row] / scale[row], DECIMALS), kind="stable")[:n]
-    best = np.take_along_axis(values, items, axis=1)
-    return np.where(best > PADDING, items, -1), best
+    last = np.take_along_axis(found, order[:, -1:], axis=1) - 10.0**-DECIMALS
+    for row in np.flatnonzero((values > last).sum(axis=1) > reach):  # ties beyond the candidates
+        items[row] = np.argsort(-np.round(values[row], DECIMALS), kind="stable")[:n]
+    left = np.take_along_axis(values, items, axis=1) > -np.inf
+    best = np.take_along_axis(np.asarray(scores, dtype=np.float64), items, axis=1)
+    return np.where(left, items, -1), np.where(left, best, -np.inf)
 
 
 def top_n(
     model: Any, user_items: csr_matrix, n: int = 10, *, users: np.ndarray | None = None
 ) -> np.ndarray:
-    """The ``n`` best unseen items of each user.
+    """The ``n`` best items of each user that are not in the training set.
 
     Parameters
     ----------
-    model : fitted model with factors, or with ``scores`` as those of :mod:`helpers.baselines`
+    model : fitted model with factors, or with ``scores`` as those of :mod:`helpers.models`
     user_items : csr_matrix of shape (n_users, n_items)
         What the model was fitted on; these items are left out of the lists.
     n : int
@@ -100,24 +95,17 @@ def top_n(
     Returns
     -------
     int ndarray of shape (len(users), n)
-        Item indexes, best first; -1 where a user has fewer than ``n`` unseen items.
-
-    Raises
-    ------
-    ValueError
-        If the model is not fitted, the matrix does not belong to it (transposed, say), ``n`` is
-        out of range, or a score is NaN.
+        Item indexes, best first, ties as in :func:`rank_items`; -1 where a user has fewer than
+        ``n`` items left.
 
     Notes
     -----
-    Ties are broken as in :func:`rank_items`. The scores are dense, and made in blocks of users.
+    The scores are dense, and made in blocks of users.
     """
-    n_users, n_items = _shape(model)
-    check_user_items(user_items, n_users, n_items)
-    _check_n(n, n_items)
-    rows = np.arange(n_users) if users is None else np.asarray(users)
+    rows = _rows(model, user_items, users)
+    _check_n(n, user_items.shape[1])
     lists = [np.empty((0, n), dtype=np.int64)]
-    step = max(1, CELLS // n_items)
+    step = max(1, CELLS // user_items.shape[1])
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
         found = _scores(model, user_items[block], block)
@@ -126,11 +114,11 @@ def top_n(
 
 
 def scores(model: Any, user_items: csr_matrix, users: np.ndarray | None = None) -> np.ndarray:
-    """The score of every item, seen or not: what AUC and percentile ranks are computed from.
+    """The score of every item, those of the training set included.
 
     Parameters
     ----------
-    model : fitted model with factors, or with ``scores`` as those of :mod:`helpers.baselines`
+    model : fitted model with factors, or with ``scores`` as those of :mod:`helpers.models`
     user_items : csr_matrix of shape (n_users, n_items)
         What the model was fitted on.
     users : int ndarray, optional
@@ -139,36 +127,15 @@ def scores(model: Any, user_items: csr_matrix, users: np.ndarray | None = None) 
     Returns
     -------
     float64 ndarray of shape (len(users), n_items)
-        Dense, ``8 len(users) n_items`` bytes.
-
-    Raises
-    ------
-    ValueError
-        If the model is not fitted, the matrix does not belong to it, or a score is NaN.
-
-    Notes
-    -----
-    Scores of two models are not on one scale; only their order within a user can be compared.
+        Dense, ``8 len(users) n_items`` bytes. Only the order within a user can be compared
+        between models: they have no common scale.
     """
-    n_users, n_items = _shape(model)
-    check_user_items(user_items, n_users, n_items)
-    rows = np.arange(n_users) if users is None else np.asarray(users)
+    rows = _rows(model, user_items, users)
     return _scores(model, user_items[rows], rows)
 
 
 def popular_items(user_items: csr_matrix, n: int) -> np.ndarray:
-    """Indexes of the items that most users have.
-
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-    n : int
-        From 1 to ``n_items``.
-
-    Returns
-    -------
-    int ndarray of shape (n,)
-        Most users first; among equals the smaller index first.
+    """Indexes of the ``n`` items that most users have; among equals the smaller index first.
 
     Examples
     --------
@@ -180,28 +147,17 @@ def popular_items(user_items: csr_matrix, n: int) -> np.ndarray:
     return np.argsort(-counts, kind="stable")[:n]
 
 
-def popular_top_n(user_items: csr_matrix, n: int = 10) -> np.ndarray:
-    """The popular list for each user, without what the user has seen.
+def item_titles(items: pd.DataFrame, item_ids: pd.Index) -> pd.Series:
+    """Title of each column of the matrix, in order; the id where no title is known.
 
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-    n : int
-
-    Returns
-    -------
-    int ndarray of shape (n_users, n), padded with -1
+    Examples
+    --------
+    >>> items = pd.DataFrame({"item_id": ["b"], "title": ["Brazil"]})
+    >>> item_titles(items, pd.Index(["a", "b"])).tolist()
+    ['a', 'Brazil']
     """
-    _check_n(n, user_items.shape[1])
-    ranked = popular_items(user_items, user_items.shape[1])
-    lists = []
-    step = max(1, CELLS // user_items.shape[1])
-    for start in range(0, user_items.shape[0], step):  # blocks bound the memory of the mask
-        seen = user_items[start : start + step].astype(bool).toarray()[:, ranked]
-        # False sorts before True: the first n positions are the most popular unseen items.
-        first = np.argsort(seen, axis=1, kind="stable")[:, :n]
-        lists.append(np.where(np.take_along_axis(seen, first, axis=1), -1, ranked[first]))
-    return np.concatenate(lists)
+    known = items.drop_duplicates("item_id").set_index("item_id")["title"]
+    return known.reindex(item_ids).fillna(pd.Series(item_ids, index=item_ids))
 
 
 @dataclass(frozen=True)
@@ -210,16 +166,12 @@ class Recommender:
 
     Attributes
     ----------
-    model : fitted implicit model
+    model : fitted model
+        With factors for :meth:`similar_items` and with ``explain`` for :meth:`explain`.
     interactions : Interactions
         What the model was fitted on.
     items : DataFrame
         Columns ``item_id`` and ``title``; an item without a row is shown by its id.
-
-    Raises
-    ------
-    ValueError
-        On construction, if the model was fitted on a matrix of another shape.
     """
 
     model: Any
@@ -227,41 +179,20 @@ class Recommender:
     items: pd.DataFrame
 
     def __post_init__(self) -> None:
+        """Refuse a model that was fitted on a matrix of another shape."""
         check_user_items(self.interactions.user_items, *_shape(self.model))
 
     @property
     def titles(self) -> pd.Series:
-        """Title of each column of the matrix, in order; the id where no title is known."""
-        known = self.items.drop_duplicates("item_id").set_index("item_id")["title"]
-        ids = self.interactions.item_ids
-        return known.reindex(ids).fillna(pd.Series(ids, index=ids))
+        """Title of each column of the matrix."""
+        return item_titles(self.items, self.interactions.item_ids)
 
     def find_item(self, title: str) -> int:
-        """Column of the item with this title.
-
-        Parameters
-        ----------
-        title : str
-            Exact, as in ``items``.
-
-        Returns
-        -------
-        int
-
-        Raises
-        ------
-        KeyError
-            If there is none; the message suggests the nearest titles.
-
-        Notes
-        -----
-        Where several items share a title, the one with most users is taken.
-        """
+        """Column of the item with exactly this title; of several, the one that most users have."""
         titles = self.titles
         matches = np.flatnonzero(titles == title)
         if len(matches):
-            counts = np.bincount(self.interactions.user_items.indices, minlength=len(titles))
-            return int(matches[np.argmax(counts[matches])])
+            return int(matches[np.argmax(self.interactions.item_counts[matches])])
         lower = {text.lower(): text for text in titles}
         near = difflib.get_close_matches(title.lower(), list(lower), n=3, cutoff=0.5)
         near += [low for low in lower if title.lower() in low and low not in near][: 3 - len(near)]
@@ -271,23 +202,13 @@ class Recommender:
         )
 
     def example_title(self, preferred: str) -> str:
-        """The preferred title where known, else that of the item with most users.
-
-        Parameters
-        ----------
-        preferred : str
-            A title, which another data set may not have.
-
-        Returns
-        -------
-        str
-        """
+        """The preferred title where the data have it, else that of the most popular item."""
         if (self.titles == preferred).any():
             return preferred
         return str(self.titles.iloc[popular_items(self.interactions.user_items, 1)[0]])
 
     def recommend(self, user_id: str, n: int = 5) -> pd.DataFrame:
-        """The ``n`` best items for one user, without those already seen.
+        """The ``n`` best items for one user that are not in the training set.
 
         Parameters
         ----------
@@ -297,28 +218,21 @@ class Recommender:
         Returns
         -------
         DataFrame
-            Index ``rank`` from 1; columns ``title``, ``score``, ``why``: "ALS", or "popular (no
-            history)" where the user has no interaction to learn from and gets the popular list,
-            scored by its share of users.
-
-        Raises
-        ------
-        KeyError
-            If the user is unknown.
-        ValueError
-            If ``n`` is out of range.
+            Index ``rank`` from 1; columns ``title``, ``score``, ``why``: the model's class, or
+            "popular (no history)" where the user has no interaction to learn from and gets the
+            popular list, scored by its share of users.
         """
         user_items = self.interactions.user_items
-        user = self.interactions.user_index(user_id)
+        user = np.array([self.interactions.user_index(user_id)])
         _check_n(n, self.interactions.n_items)
         if user_items[user].nnz == 0:
             chosen = popular_items(user_items, n)
-            scores = np.asarray((user_items[:, chosen] > 0).mean(axis=0)).ravel()
-            return self._table(chosen, scores, why="popular (no history)")
-        chosen = top_n(self.model, user_items, n, users=np.array([user]))[0]
-        chosen = chosen[chosen >= 0]
-        scores = self.model.item_factors[chosen] @ self.model.user_factors[user]
-        return self._table(chosen, scores, why="ALS")
+            share = self.interactions.item_counts[chosen] / self.interactions.n_users
+            return self._table(chosen, score=share, why="popular (no history)")
+        found = _scores(self.model, user_items[user], user)
+        chosen, best = (rows[0] for rows in rank_items(found, n, user_items[user]))
+        left = chosen >= 0
+        return self._table(chosen[left], score=best[left], why=type(self.model).__name__)
 
     def similar_items(self, title: str, n: int = 10) -> pd.DataFrame:
         """The ``n`` items whose factors point in the most similar direction.
@@ -333,32 +247,26 @@ class Recommender:
         DataFrame
             Index ``rank`` from 1; columns ``title``, ``cosine`` (-1 to 1) and ``users``, the
             number of users that the item's direction is learned from.
-
-        Raises
-        ------
-        KeyError
-            If no item has this title; the nearest are suggested.
-        ValueError
-            If ``n`` is not below the number of items, or nobody has the item, so that its factors
-            are zero and point nowhere.
         """
-        item = self.find_item(title)
-        if item not in self.interactions.user_items.indices:
+        item, n_users = self.find_item(title), self.interactions.item_counts
+        if n_users[item] == 0:
             raise ValueError(
                 f"no user has {title!r} in the training set: its neighbours are unknown"
             )
         _check_n(n, self.interactions.n_items - 1)
-        candidates, cosines = self.model.similar_items(item, N=n + 1 + TIES)
-        others = candidates != item
-        items, cosines = _break_ties(candidates[others], cosines[others], n)
-        counts = np.bincount(self.interactions.user_items.indices, minlength=len(self.titles))
-        table = self._table(items, cosines).rename(columns={"score": "cosine"})
-        return table.assign(users=counts[items])
+        factors = np.asarray(self.model.item_factors, dtype=np.float64)
+        lengths = np.linalg.norm(factors, axis=1)
+        cosines = np.full(len(factors), -np.inf)  # zero factors point nowhere: no neighbour
+        np.divide(factors @ factors[item], lengths * lengths[item], cosines, where=lengths > 0)
+        cosines[item] = -np.inf
+        chosen, best = (rows[0] for rows in rank_items(cosines[None], n))
+        left = chosen >= 0
+        return self._table(chosen[left], cosine=best[left], users=n_users[chosen[left]])
 
     def explain(self, user_id: str, title: str, n: int = 5) -> pd.DataFrame:
-        """Which seen items make up the score of a recommendation.
+        """Which items of the training set make up the score of a recommendation.
 
-        ``score = sum_j c_uj * y_i^T W_u y_j`` over the seen items ``j``
+        ``score = sum_j c_uj * y_i^T W_u y_j`` over the items ``j`` of the user
 
         Parameters
         ----------
@@ -369,14 +277,7 @@ class Recommender:
         Returns
         -------
         DataFrame
-            Index ``seen`` (title); columns ``contribution`` and ``share`` of the total score.
-
-        Raises
-        ------
-        KeyError
-            If the user or the title is unknown.
-        ValueError
-            If the user has no history, or nobody has the item: there is nothing to explain.
+            Index ``item`` (title); columns ``contribution`` and ``share`` of the total score.
 
         References
         ----------
@@ -385,60 +286,46 @@ class Recommender:
         user, item = self.interactions.user_index(user_id), self.find_item(title)
         if not self.interactions.user_items[user].nnz:
             raise ValueError(f"user {user_id!r} has no history: the popular list needs no reasons")
-        if item not in self.interactions.user_items.indices:
+        if self.interactions.item_counts[item] == 0:
             raise ValueError(f"no user has {title!r} in the training set: its score is 0 for all")
         total, top, _ = self.model.explain(user, self.interactions.user_items, item, N=n)
-        seen, contributions = [int(i) for i, _ in top], np.array([float(s) for _, s in top])
-        index = pd.Index(self.titles.iloc[seen], name="seen")
-        return pd.DataFrame(
-            {"contribution": contributions, "share": contributions / total}, index=index
-        )
+        index = pd.Index(self.titles.iloc[[int(i) for i, _ in top]], name="item")
+        contributions = np.array([float(part) for _, part in top])
+        columns = {"contribution": contributions, "share": contributions / total}
+        return pd.DataFrame(columns, index=index)
 
     def history(self, user_id: str, n: int = 5) -> pd.DataFrame:
-        """The latest ``n`` items of a user, latest first.
-
-        Returns
-        -------
-        DataFrame
-            Index ``latest`` from 1; columns ``title``, ``value``, ``day`` (UTC).
-
-        Raises
-        ------
-        KeyError
-            If the user is unknown.
-        """
-        user = self.interactions.user_index(user_id)
-        matrix = self.interactions.user_items
+        """The latest ``n`` items of a user: ``title``, ``value``, and ``day`` (UTC) where known."""
+        user, matrix = self.interactions.user_index(user_id), self.interactions.user_items
         cells = np.arange(matrix.indptr[user], matrix.indptr[user + 1])
         latest = cells[np.argsort(-self.interactions.order[cells])][:n]
-        return pd.DataFrame(
-            {
-                "title": self.titles.iloc[matrix.indices[latest]].to_numpy(),
-                "value": matrix.data[latest],
-                "day": self.interactions.timestamps[latest].astype("datetime64[D]").astype(str),
-            },
-            index=pd.RangeIndex(1, len(latest) + 1, name="latest"),
-        )
+        table = self._table(matrix.indices[latest], value=matrix.data[latest])
+        if self.interactions.timestamps is not None:
+            days = self.interactions.timestamps[latest].astype("datetime64[D]")
+            table["day"] = days.astype(str)
+        return table.rename_axis("latest")
 
-    def _table(self, items: np.ndarray, scores: np.ndarray, **extra: str) -> pd.DataFrame:
+    def _table(self, items: np.ndarray, **columns: Any) -> pd.DataFrame:
+        """Titles of the items, in order, with further columns."""
         rank = pd.RangeIndex(1, len(items) + 1, name="rank")
-        titles = self.titles.iloc[items].to_numpy()
-        return pd.DataFrame({"title": titles, "score": scores, **extra}, index=rank)
-
-
-def _break_ties(items: np.ndarray, scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``n`` of each row by score, rounded to what all processors agree on, then index."""
-    order = np.lexsort((items, -np.round(np.maximum(scores, -1e30), DECIMALS)), axis=-1)[..., :n]
-    return np.take_along_axis(items, order, axis=-1), np.take_along_axis(scores, order, axis=-1)
+        return pd.DataFrame({"title": self.titles.iloc[items].to_numpy(), **columns}, index=rank)
 
 
 def _scores(model: Any, histories: csr_matrix, rows: np.ndarray) -> np.ndarray:
+    """Scores of all items for some rows, from factors or from the model's own ``scores``."""
     if hasattr(model, "item_factors"):
         found = np.asarray(model.user_factors[rows] @ model.item_factors.T, dtype=np.float64)
     else:
         found = np.asarray(model.scores(rows, histories), dtype=np.float64)
     _check_numbers(f"{type(model).__name__} gives", found)
     return found
+
+
+def _rows(model: Any, user_items: csr_matrix, users: np.ndarray | None) -> np.ndarray:
+    """The rows asked for, once the matrix is known to belong to the model."""
+    n_users, n_items = _shape(model)
+    check_user_items(user_items, n_users, n_items)
+    return np.arange(n_users) if users is None else np.asarray(users)
 
 
 def _shape(model: Any) -> tuple[int, int]:
@@ -452,6 +339,7 @@ def _shape(model: Any) -> tuple[int, int]:
 
 
 def _check_numbers(whose: str, found: np.ndarray) -> None:
+    """Refuse NaN."""
     if np.isnan(found).any():
         raise ValueError(
             f"{whose} {int(np.isnan(found).sum())} scores that are NaN, so no order is defined; "
@@ -460,6 +348,7 @@ def _check_numbers(whose: str, found: np.ndarray) -> None:
 
 
 def _check_n(n: int, most: int) -> None:
+    """Refuse lists that are longer than the catalogue, or empty."""
     if not 1 <= n <= most:
         raise ValueError(
             f"n is {n}, expected 1 to {most} (what the catalogue holds); ask for a shorter list"

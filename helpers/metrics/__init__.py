@@ -1,13 +1,12 @@
-"""What lists and scores are worth: computed from arrays, never from a model.
+"""The quality of lists and scores, computed from arrays and never from a model.
 
 ``top_n`` is always an int array of shape (n_users, n) of item indexes, best first, padded with -1.
-``held_out`` is the sparse matrix of the same users: a stored cell is a relevant item.
+``test`` is the sparse matrix of the same users: a stored cell is a relevant item.
 """
 
-from helpers.metrics.accuracy import Ranking, hit_rate_at_k, ranking, summary
 from helpers.metrics.beyond import (
-    beyond,
-    catalogue_coverage,
+    beyond_accuracy,
+    coverage,
     gini,
     intra_list_diversity,
     mean_overlap,
@@ -15,20 +14,19 @@ from helpers.metrics.beyond import (
     personalisation,
     popular_share,
 )
-from helpers.metrics.definitions import rosetta
-from helpers.metrics.lists import hits
-from helpers.metrics.scores import auc, percentile_ranks, roem, roem_of_test_rows
-from helpers.metrics.uncertainty import Paired, bootstrap_interval, paired
+from helpers.metrics.lists import accuracy, definitions, hits
+from helpers.metrics.ranks import auc, percentile_ranks, roem
+from helpers.metrics.uncertainty import Paired, bootstrap_interval, paired, wilson
 
 __all__ = [
     "Paired",
-    "Ranking",
+    "accuracy",
     "auc",
-    "beyond",
+    "beyond_accuracy",
     "bootstrap_interval",
-    "catalogue_coverage",
+    "coverage",
+    "definitions",
     "gini",
-    "hit_rate_at_k",
     "hits",
     "intra_list_diversity",
     "mean_overlap",
@@ -37,9 +35,6 @@ __all__ = [
     "percentile_ranks",
     "personalisation",
     "popular_share",
-    "ranking",
     "roem",
-    "roem_of_test_rows",
-    "rosetta",
-    "summary",
+    "wilson",
 ]

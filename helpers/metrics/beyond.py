@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import csr_matrix, issparse
 
 from helpers.metrics.lists import as_lists, hits
@@ -12,8 +11,8 @@ Features = np.ndarray | csr_matrix
 """One row an item: factors, or a sparse item-by-genre matrix."""
 
 
-def catalogue_coverage(top_n: np.ndarray, n_items: int) -> float:
-    """Share of the catalogue that at least one user is shown.
+def coverage(top_n: np.ndarray, n_items: int) -> float:
+    """Share of the catalogue that is in at least one user's list.
 
     Parameters
     ----------
@@ -25,18 +24,13 @@ def catalogue_coverage(top_n: np.ndarray, n_items: int) -> float:
     -------
     float from 0 to 1
 
-    Raises
-    ------
-    ValueError
-        If an index is outside the catalogue.
-
     Notes
     -----
     It grows with the number of users and of places, so compare it on the same users and ``n``.
 
     Examples
     --------
-    >>> catalogue_coverage(np.array([[0, 1], [1, -1]]), n_items=4)
+    >>> coverage(np.array([[0, 1], [1, -1]]), n_items=4)
     0.5
     """
     return int((_times_shown(top_n, n_items) > 0).sum()) / n_items
@@ -46,26 +40,7 @@ def gini(top_n: np.ndarray, n_items: int) -> float:
     """How unevenly the places are shared among all items of the catalogue.
 
     ``G = sum_i (2 i - m - 1) x_i / (m sum_i x_i)``, with ``x`` the times that each of ``m`` items
-    is shown, in ascending order
-
-    Parameters
-    ----------
-    top_n : int ndarray of shape (n_users, n)
-    n_items : int
-        Size of the catalogue; items never shown count.
-
-    Returns
-    -------
-    float from 0 (all items alike) to ``1 - 1 / n_items`` (one item takes every place)
-
-    Raises
-    ------
-    ValueError
-        If no place is filled, or an index is outside the catalogue.
-
-    Notes
-    -----
-    Like coverage it depends on the number of users and places: compare on the same ones.
+    is shown, in ascending order: from 0 (all items alike) to ``1 - 1 / m`` (one has every place).
 
     Examples
     --------
@@ -74,31 +49,13 @@ def gini(top_n: np.ndarray, n_items: int) -> float:
     >>> gini(np.array([[0, 1], [0, -1], [0, -1]]), n_items=4)
     0.625
     """
-    times = np.sort(_filled_times_shown(top_n, n_items))
+    times = np.sort(_times_shown(top_n, n_items, filled=True))
     weights = 2 * np.arange(1, n_items + 1) - n_items - 1
     return float((weights * times).sum() / (n_items * times.sum()))
 
 
 def popular_share(top_n: np.ndarray, counts: np.ndarray, top: float = 0.01) -> float:
-    """Share of all places that the most popular items take (popularity bias).
-
-    Parameters
-    ----------
-    top_n : int ndarray of shape (n_users, n)
-    counts : ndarray of shape (n_items,)
-        Users of each item in the training set.
-    top : float above 0, up to 1
-        Which part of the catalogue counts as most popular, rounded up to whole items; among equal
-        counts the smaller index first.
-
-    Returns
-    -------
-    float from 0 to 1
-
-    Raises
-    ------
-    ValueError
-        If ``top`` is out of range, no place is filled, or an index is outside the catalogue.
+    """Share of all places taken by the ``top`` share of the items, by users in the training set.
 
     Examples
     --------
@@ -109,41 +66,17 @@ def popular_share(top_n: np.ndarray, counts: np.ndarray, top: float = 0.01) -> f
     """
     if not 0 < top <= 1:
         raise ValueError(f"top is {top}, expected a share of the catalogue such as 0.01")
-    counts = _item_counts(counts)
-    times = _filled_times_shown(top_n, len(counts))
-    popular = np.argsort(-counts, kind="stable")[: int(np.ceil(top * len(counts)))]
+    times = _times_shown(top_n, len(counts), filled=True)
+    popular = np.argsort(-np.asarray(counts), kind="stable")[: int(np.ceil(top * len(counts)))]
     return float(times[popular].sum() / times.sum())
 
 
 def novelty(top_n: np.ndarray, counts: np.ndarray, n_users: int) -> np.ndarray:
-    """Mean self-information of a user's list: how surprising its items are.
+    """Mean self-information of each user's list in bits: how surprising its items are.
 
-    ``mean over the list of -log2(counts[i] / n_users)``
-
-    Parameters
-    ----------
-    top_n : int ndarray of shape (n_lists, n)
-    counts : ndarray of shape (n_items,)
-        Users of each item in the training set.
-    n_users : int
-        Users of the training set.
-
-    Returns
-    -------
-    float64 ndarray of shape (n_lists,), bits from 0 to ``log2(n_users)``; NaN for an empty list
-
-    Raises
-    ------
-    ValueError
-        If a count is not between 0 and ``n_users``, or an index is outside the catalogue.
-
-    Notes
-    -----
-    An item that nobody has would be infinitely surprising; it is taken as if one user had it.
-
-    References
-    ----------
-    Zhou et al. (2010), "Solving the apparent diversity-accuracy dilemma of recommender systems".
+    ``mean over the list of -log2(counts[i] / n_users)``, NaN for an empty list; an item that nobody
+    has counts as if one user had it, because it would be infinitely surprising. See Zhou et al.
+    (2010), "Solving the apparent diversity-accuracy dilemma of recommender systems".
 
     Examples
     --------
@@ -152,16 +85,16 @@ def novelty(top_n: np.ndarray, counts: np.ndarray, n_users: int) -> np.ndarray:
     >>> novelty(np.array([[0, 1], [0, -1]]), counts=np.array([4, 1]), n_users=8)
     array([2., 1.])
     """
-    counts = _item_counts(counts)
-    if counts.max(initial=0) > n_users:
+    counts = np.asarray(counts)
+    if counts.min(initial=0) < 0 or counts.max(initial=0) > n_users:
         raise ValueError(
-            f"counts go up to {counts.max()} but n_users is {n_users}; count each user once an item"
+            f"counts go from {counts.min(initial=0)} to {counts.max()} but n_users is {n_users}; "
+            "count each user once an item"
         )
     bits = -np.log2(np.maximum(counts, 1) / n_users)
     top_n = as_lists("top_n", top_n, len(counts))
-    filled = top_n >= 0
-    places = filled.sum(axis=1)
-    total = np.where(filled, bits[top_n], 0.0).sum(axis=1)
+    places = (top_n >= 0).sum(axis=1)
+    total = np.where(top_n >= 0, bits[top_n], 0.0).sum(axis=1)
     means = np.full(len(top_n), np.nan)
     np.divide(total, places, out=means, where=places > 0)
     return means
@@ -182,17 +115,6 @@ def intra_list_diversity(top_n: np.ndarray, features: Features) -> np.ndarray:
         From 0 (all alike) to 1 (nothing in common), up to 2 where cosines are negative; NaN for
         lists with fewer than two items that have features.
 
-    Raises
-    ------
-    ValueError
-        If a feature is NaN or infinite, or an index is outside the catalogue.
-
-    Notes
-    -----
-    An item whose features are all zero points nowhere and is left out of the pairs. The sum of
-    the cosines over all pairs is ``(|v|^2 - m) / 2``, with ``v`` the sum of the ``m`` unit
-    vectors, so no pair is ever looked at.
-
     References
     ----------
     Smyth and McClave (2001), "Similarity vs. Diversity".
@@ -207,36 +129,16 @@ def intra_list_diversity(top_n: np.ndarray, features: Features) -> np.ndarray:
     """
     units, known = _unit_rows(features)
     lists = _as_matrix(as_lists("top_n", top_n, units.shape[0]), units.shape[0])
-    n_known = lists @ known.astype(np.float64)
-    sums = lists @ units
-    squares = sums.multiply(sums) if issparse(sums) else sums**2
-    return _mean_distance(np.asarray(squares.sum(axis=1)).ravel(), n_known)
+    sums = csr_matrix(lists @ units)
+    squares = np.asarray(sums.multiply(sums).sum(axis=1)).ravel()
+    return _mean_distance(squares, lists @ known.astype(np.float64))
 
 
 def personalisation(top_n: np.ndarray) -> float:
     """How different the lists of two users are: 1 - mean overlap over all pairs of users.
 
     The overlap of two lists is the cosine of their sets, ``common / sqrt(len_u * len_v)``, which
-    for full lists is ``common / n``.
-
-    Parameters
-    ----------
-    top_n : int ndarray of shape (n_users, n)
-        Without duplicates within a list.
-
-    Returns
-    -------
-    float from 0 (everybody gets the same items) to 1 (no item is shown to two users)
-
-    Raises
-    ------
-    ValueError
-        If fewer than two users have a list.
-
-    Notes
-    -----
-    Exact, over all pairs, in time that grows with the places only (see
-    :func:`intra_list_diversity`). Empty lists are left out. The order within a list plays no part.
+    for full lists is ``common / n``. NaN where fewer than two users have a list.
 
     Examples
     --------
@@ -247,8 +149,6 @@ def personalisation(top_n: np.ndarray) -> float:
     """
     top_n = as_lists("top_n", top_n)
     units, known = _unit_rows(_as_matrix(top_n, int(top_n.max(initial=0)) + 1))
-    if known.sum() < 2:
-        raise ValueError(f"{known.sum()} of {len(top_n)} lists hold an item, expected at least two")
     square = float((np.asarray(units.sum(axis=0)) ** 2).sum())
     return float(_mean_distance(np.array([square]), np.array([known.sum()]))[0])
 
@@ -259,20 +159,12 @@ def mean_overlap(first: np.ndarray, second: np.ndarray) -> float:
     Parameters
     ----------
     first, second : int ndarray of shape (n_users, n)
-        Lists of the same users, without duplicates within a list.
+        Lists of the same users, without duplicates within a list. The denominator is the number of
+        places filled in ``first``; users without any are left out.
 
     Returns
     -------
     float from 0 to 1
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or no list holds an item.
-
-    Notes
-    -----
-    The denominator is the number of places filled in ``first``; users without any are left out.
 
     Examples
     --------
@@ -291,15 +183,13 @@ def mean_overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float((common[users] / filled[users]).mean())
 
 
-def beyond(
+def beyond_accuracy(
     top_n: np.ndarray,
     counts: np.ndarray,
     n_users: int,
-    *,
     features: Mapping[str, Features] | None = None,
-    other: np.ndarray | None = None,
-) -> pd.Series:
-    """The measures of this module for one model, means over the users where they are per user.
+) -> dict[str, float]:
+    """The metrics of this module for one model, means over the users where they are per user.
 
     Parameters
     ----------
@@ -309,35 +199,23 @@ def beyond(
     n_users : int
         Users of the training set.
     features : mapping of name to matrix of shape (n_items, n_features), optional
-        For each, the row ``diversity (name)``: see :func:`intra_list_diversity`.
-    other : int ndarray of shape (n_lists, n), optional
-        Lists of the same users from another seed or model, for the row ``stability``:
-        see :func:`mean_overlap`.
+        For each, the entry ``diversity (name)``: see :func:`intra_list_diversity`.
 
     Returns
     -------
-    Series of float
-        ``coverage``, ``gini``, ``top 1% share``, ``novelty``, ``personalisation``, and what the
-        options add. A mean over no user is NaN (a diversity where no list has two known items).
-
-    Raises
-    ------
-    ValueError
-        As the single measures do.
+    dict of float
+        ``coverage``, ``gini``, ``top 1% share``, ``novelty``, ``personalisation``, and the
+        diversities. A mean over no user is NaN (a diversity where no list has two known items).
 
     Examples
     --------
-    >>> beyond(np.array([[0, 1], [0, 2]]), counts=np.array([4, 2, 2]), n_users=4).round(3)
-    coverage           1.000
-    gini               0.167
-    top 1% share       0.500
-    novelty            0.500
-    personalisation    0.500
-    dtype: float64
+    >>> found = beyond_accuracy(np.array([[0, 1], [0, 2]]), np.array([4, 2, 2]), n_users=4)
+    >>> {name: round(value, 3) for name, value in found.items()}
+    {'coverage': 1.0, 'gini': 0.167, 'top 1% share': 0.5, 'novelty': 0.5, 'personalisation': 0.5}
     """
     n_items = len(counts)
     found = {
-        "coverage": catalogue_coverage(top_n, n_items),
+        "coverage": coverage(top_n, n_items),
         "gini": gini(top_n, n_items),
         "top 1% share": popular_share(top_n, counts),
         "novelty": _mean(novelty(top_n, counts, n_users)),
@@ -345,33 +223,16 @@ def beyond(
     }
     for name, matrix in (features or {}).items():
         found[f"diversity ({name})"] = _mean(intra_list_diversity(top_n, matrix))
-    if other is not None:
-        found["stability"] = mean_overlap(top_n, other)
-    return pd.Series(found)
+    return found
 
 
-def _times_shown(top_n: np.ndarray, n_items: int) -> np.ndarray:
-    if n_items < 1:
-        raise ValueError(f"n_items is {n_items}, expected the size of the catalogue")
+def _times_shown(top_n: np.ndarray, n_items: int, *, filled: bool = False) -> np.ndarray:
+    """In how many lists each item is; `filled` refuses lists without any item."""
     top_n = as_lists("top_n", top_n, n_items)
-    return np.bincount(top_n[top_n >= 0], minlength=n_items)
-
-
-def _filled_times_shown(top_n: np.ndarray, n_items: int) -> np.ndarray:
-    times = _times_shown(top_n, n_items)
-    if not times.any():
+    times = np.bincount(top_n[top_n >= 0], minlength=n_items)
+    if filled and not times.any():
         raise ValueError("top_n holds no item: every place is -1")
     return times
-
-
-def _item_counts(counts: np.ndarray) -> np.ndarray:
-    counts = np.asarray(counts)
-    if counts.ndim != 1 or counts.min(initial=0) < 0 or not np.isfinite(counts).all():
-        raise ValueError(
-            f"counts has shape {counts.shape} and a least value of {counts.min(initial=0)}, "
-            "expected the number of users of each item, 0 or more"
-        )
-    return counts
 
 
 def _as_matrix(top_n: np.ndarray, n_items: int) -> csr_matrix:
@@ -382,23 +243,23 @@ def _as_matrix(top_n: np.ndarray, n_items: int) -> csr_matrix:
     return csr_matrix((np.ones(len(items)), items, ends), shape=(len(top_n), n_items))
 
 
-def _unit_rows(matrix: Features) -> tuple[Features, np.ndarray]:
-    """Rows divided by their length, and which rows have one."""
-    matrix = csr_matrix(matrix) if issparse(matrix) else np.asarray(matrix, dtype=np.float64)
-    values = matrix.data if issparse(matrix) else matrix
-    if matrix.ndim != 2 or not np.isfinite(values).all():
-        raise ValueError("features holds NaN or infinite values, or is no table of items")
-    squares = matrix.multiply(matrix) if issparse(matrix) else matrix**2
-    lengths = np.sqrt(np.asarray(squares.sum(axis=1), dtype=np.float64)).ravel()
+def _unit_rows(matrix: Features) -> tuple[csr_matrix, np.ndarray]:
+    """Rows divided by their length, and which rows have one (the others are left out of pairs)."""
+    rows = matrix if issparse(matrix) else np.asarray(matrix, dtype=np.float64)
+    if not np.isfinite(rows.data if issparse(rows) else rows).all():
+        raise ValueError("features holds NaN or infinite values")
+    rows = csr_matrix(rows, dtype=np.float64)
+    lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1))).ravel()
     known = lengths > 0
     inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=known)
-    if issparse(matrix):
-        return csr_matrix(matrix.multiply(inverse[:, None])), known
-    return matrix * inverse[:, None], known
+    return csr_matrix(rows.multiply(inverse[:, None])), known
 
 
 def _mean_distance(squares: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Mean of 1 - cosine over the pairs of ``n`` unit vectors whose sum has squared length."""
+    """Mean of 1 - cosine over the pairs of ``n`` unit vectors whose sum has squared length.
+
+    The cosines of all pairs sum to ``(squares - n) / 2``, so no pair is ever looked at.
+    """
     pairs = n * (n - 1)  # each pair twice, as in |sum|^2 - n
     distances = np.full(len(squares), np.nan)
     np.divide(pairs - (squares - n), pairs, out=distances, where=pairs > 0)
@@ -406,5 +267,6 @@ def _mean_distance(squares: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> float:
+    """Mean of what is known, NaN where nothing is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")

@@ -1,35 +1,28 @@
-"""Lists against held-out items: the checks that every measure relies on, and the hit matrix."""
+"""Accuracy of lists: all metrics at all cut-offs from one hit matrix, kept for each user."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_matrix, issparse
 
 BLOCK_CELLS = 1 << 22
 """Cells of the mask that :func:`hits` works with: 4 MiB (or one user), which a cache can hold."""
 
 
-def hits(top_n: np.ndarray, held_out: csr_matrix) -> np.ndarray:
-    """Which recommended items are held out for the user.
+def hits(top_n: np.ndarray, test: csr_matrix) -> np.ndarray:
+    """Which recommended items are test items of the user.
 
     Parameters
     ----------
     top_n : int ndarray of shape (n_users, n)
         Item indexes, padded with -1.
-    held_out : csr_matrix of shape (n_users, n_items)
+    test : csr_matrix of shape (n_users, n_items)
         A stored cell is a relevant item.
 
     Returns
     -------
     bool ndarray of shape (n_users, n)
-
-    Raises
-    ------
-    ValueError
-        If the numbers of users differ, or ``top_n`` is no table of item indexes.
-
-    Notes
-    -----
-    A block of users is marked in one dense mask, looked up and wiped again cell by cell, so time
-    grows with the cells and the places, memory with neither.
 
     Examples
     --------
@@ -37,37 +30,177 @@ def hits(top_n: np.ndarray, held_out: csr_matrix) -> np.ndarray:
     array([[False,  True],
            [False, False]])
     """
-    held_out = as_csr("held_out", held_out)
-    n_users, n_items = held_out.shape
+    test = as_csr("test", test)
+    n_users, n_items = test.shape
     top_n = as_lists("top_n", top_n, n_items)
     if len(top_n) != n_users:
         raise ValueError(
-            f"top_n has {len(top_n)} users but held_out has {n_users} rows; "
+            f"top_n has {len(top_n)} users but test has {n_users} rows; "
             "select the same users on both sides"
         )
+    # A block of users is marked in one dense mask, looked up and wiped again cell by cell, so
+    # time grows with the cells and the places, memory with neither.
     n_rows = max(1, BLOCK_CELLS // max(n_items, 1))
     mask = np.zeros(min(n_rows, n_users) * n_items, dtype=bool)
     found = np.zeros(top_n.shape, dtype=bool)
     for start in range(0, n_users if n_items else 0, n_rows):
         rows = slice(start, start + n_rows)
-        ends = held_out.indptr[start : start + n_rows + 1]
+        ends = test.indptr[start : start + n_rows + 1]
         offsets = np.arange(len(ends) - 1, dtype=np.int64) * n_items
-        cells = np.repeat(offsets, np.diff(ends)) + held_out.indices[ends[0] : ends[-1]]
+        cells = np.repeat(offsets, np.diff(ends)) + test.indices[ends[0] : ends[-1]]
         mask[cells] = True
         found[rows] = mask[offsets[:, None] + top_n[rows]]  # -1 reads some other cell: see below
         mask[cells] = False
-    found &= top_n >= 0
-    return found
+    return found & (top_n >= 0)
+
+
+def accuracy(
+    top_n: np.ndarray, test: csr_matrix, ks: Sequence[int], *, train: csr_matrix | None = None
+) -> pd.DataFrame:
+    """All accuracy metrics of each user's list at several cut-offs.
+
+    With ``h`` hits among the first ``k`` places and ``r`` relevant items, for each user:
+
+    ==================== ============================== ========================================
+    column               numerator                      denominator
+    ==================== ============================== ========================================
+    ``precision@k``      ``h``                          ``k``
+    ``recall@k``         ``h``                          ``r``
+    ``capped recall@k``  ``h``                          ``min(k, r)``
+    ``hit rate@k``       1 if ``h > 0``, else 0         1
+    ``map@k``            sum of (hits so far / place)   ``r``
+                         over the hits
+    ``capped map@k``     the same sum                   ``min(k, r)``
+    ``ndcg@k``           sum of ``1 / log2(place + 1)`` the same sum over places 1..``min(k, r)``
+                         over the hits
+    ``mrr@k``            1 if ``h > 0``, else 0         place of the first hit
+    ==================== ============================== ========================================
+
+    Parameters
+    ----------
+    top_n : int ndarray of shape (n_users, n)
+        Item indexes, best first, padded with -1; an empty place is a miss.
+    test : csr_matrix of shape (n_users, n_items)
+        A stored cell is a relevant item, whatever its value.
+    ks : sequence of int
+        Cut-offs, each from 1 to ``n``.
+    train : csr_matrix of shape (n_users, n_items), optional
+        If given, a list that holds an item of the training set is refused.
+
+    Returns
+    -------
+    DataFrame of float
+        Index ``user``: the rows with something in ``test``. The others have no accuracy, neither
+        0 nor 1, and are left out; the mean of a column is the metric as papers report it.
+
+    References
+    ----------
+    Järvelin and Kekäläinen (2002), "Cumulated gain-based evaluation of IR techniques", for nDCG;
+    Manning, Raghavan and Schütze (2008), "Introduction to Information Retrieval", chapter 8.
+
+    Examples
+    --------
+    User 0 has three relevant items, of which 2 is first and 0 third in the list. User 1 has none.
+
+    >>> test = csr_matrix([[1, 0, 1, 0, 1], [0, 0, 0, 0, 0]])
+    >>> found = accuracy(np.array([[2, 1, 0], [0, 1, 2]]), test, ks=[1, 3])
+    >>> found.index.tolist()
+    [0]
+    >>> found[["precision@3", "recall@3", "mrr@3"]].round(3).iloc[0].tolist()  # 2/3, 2/3, 1/1
+    [0.667, 0.667, 1.0]
+    >>> found[["map@3", "ndcg@3"]].round(3).iloc[0].tolist()  # (1 + 2/3) / 3, 1.5 / (1.5 + .631)
+    [0.556, 0.704]
+
+    At ``k = 1`` the one place is a hit. Plain recall cannot exceed 1/3 there; capped recall can.
+
+    >>> found[["recall@1", "capped recall@1"]].round(3).iloc[0].tolist()
+    [0.333, 1.0]
+    """
+    test = as_csr("test", test)
+    top_n = as_lists("top_n", top_n, test.shape[1])
+    ks = _cut_offs(ks, top_n.shape[1])
+    _check_lists(top_n, test, train)
+    n_relevant = np.diff(test.indptr)
+    tested = np.flatnonzero(n_relevant)
+    if len(tested) == 0:
+        raise ValueError(f"test is empty for all {len(n_relevant)} users: nothing to measure")
+    n_relevant, n_users = n_relevant[tested], len(tested)
+    hit = hits(top_n, test)[tested, : max(ks)]
+
+    # Sums over the hits, which are fewer than the places.
+    places, users = np.nonzero(hit.T)  # ordered by place, so a cut-off is a prefix
+    hits_so_far = np.cumsum(hit, axis=1, dtype=np.int32)[users, places]
+    discounts = 1 / np.log2(np.arange(2, max(ks) + 2))
+    ideal = np.cumsum(discounts)
+    precisions = hits_so_far / (places + 1)
+    first_only = np.where(hits_so_far == 1, precisions, 0.0)
+    values: dict[str, np.ndarray] = {}
+    for k, end in zip(ks, np.searchsorted(places, ks), strict=True):
+        near = users[:end]
+        found = np.bincount(near, minlength=n_users)
+        precision_sum = np.bincount(near, precisions[:end], minlength=n_users)
+        gains = np.bincount(near, discounts[places[:end]], minlength=n_users)
+        capped = np.minimum(k, n_relevant)
+        values[f"precision@{k}"] = found / k
+        values[f"recall@{k}"] = found / n_relevant
+        values[f"capped recall@{k}"] = found / capped
+        values[f"hit rate@{k}"] = (found > 0).astype(np.float64)
+        values[f"map@{k}"] = precision_sum / n_relevant
+        values[f"capped map@{k}"] = precision_sum / capped
+        values[f"ndcg@{k}"] = gains / ideal[capped - 1]
+        values[f"mrr@{k}"] = np.bincount(near, first_only[:end], minlength=n_users)
+    return pd.DataFrame(values, index=pd.Index(tested, name="user"))
+
+
+def definitions(top_n: np.ndarray, test: csr_matrix, k: int) -> pd.DataFrame:
+    """What libraries report for the same lists under one name, with the denominator of each.
+
+    Parameters
+    ----------
+    top_n : int ndarray of shape (n_users, n), padded with -1
+    test : csr_matrix of shape (n_users, n_items)
+    k : int
+        Cut-off, from 1 to ``n``.
+
+    Returns
+    -------
+    DataFrame
+        Index ``metric``; columns ``denominator`` (for each user, with ``r`` the number of test
+        items), ``value`` (mean over the users, unless the denominator says otherwise) and
+        ``used by``, the libraries that the tests compare with on the same lists.
+
+    Examples
+    --------
+    Two of three places hit for a user with four relevant items, none for a user with one.
+
+    >>> test = csr_matrix([[1, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]])
+    >>> table = definitions(np.array([[0, 4, 1], [3, 4, 5]]), test, k=3)
+    >>> table.loc["precision", "value"].tolist()  # (2/3 + 0/3) / 2, (2 + 0) / (3 + 1)
+    [0.3333333333333333, 0.5]
+    >>> table.loc["recall", "value"].tolist()  # (2/4 + 0/1) / 2, (2/3 + 0/1) / 2
+    [0.25, 0.3333333333333333]
+    """
+    found = accuracy(top_n, test, [k])
+    means = found.mean().rename(lambda name: name.removesuffix(f"@{k}"))
+    n_relevant = np.diff(as_csr("test", test).indptr)
+    pooled = found[f"precision@{k}"].sum() * k / np.minimum(k, n_relevant).sum()
+    rows = [
+        ("precision", "k", means["precision"], "irspack, ranx"),
+        ("precision", "sum of min(k, r) over users", pooled, "implicit"),
+        ("recall", "r", means["recall"], "irspack, ranx"),
+        ("recall", "min(k, r)", means["capped recall"], "irspack (recall_with_cutoff)"),
+        ("MAP", "r", means["map"], "irspack, ranx"),
+        ("MAP", "min(k, r)", means["capped map"], "implicit"),
+        ("nDCG", "ideal list of min(k, r)", means["ndcg"], "implicit, irspack, ranx"),
+        ("hit rate", "1", means["hit rate"], "irspack, ranx"),
+        ("MRR", "place of the first hit", means["mrr"], "ranx"),
+    ]
+    columns = ["metric", "denominator", "value", "used by"]
+    return pd.DataFrame(rows, columns=columns).set_index("metric")
 
 
 def as_lists(name: str, top_n: np.ndarray, n_items: int | None = None) -> np.ndarray:
-    """The lists as they came, once it is sure that they are a table of item indexes.
-
-    Raises
-    ------
-    ValueError
-        If they have no two dimensions, hold no whole numbers, or an index out of range.
-    """
+    """The lists as they came, once it is sure that they are a table of item indexes."""
     top_n = np.asarray(top_n)
     if top_n.ndim != 2 or top_n.dtype.kind not in "iu":
         raise ValueError(
@@ -84,13 +217,7 @@ def as_lists(name: str, top_n: np.ndarray, n_items: int | None = None) -> np.nda
 
 
 def as_csr(name: str, matrix: csr_matrix) -> csr_matrix:
-    """The matrix in canonical CSR form: sorted, no cell twice; copied only where it is not.
-
-    Raises
-    ------
-    TypeError
-        If it is not sparse.
-    """
+    """The matrix in canonical CSR form (sorted, no cell twice), copied only where it is not."""
     if not issparse(matrix):
         raise TypeError(f"{name} is a {type(matrix).__name__}, expected a scipy sparse matrix")
     csr = csr_matrix(matrix)
@@ -100,35 +227,40 @@ def as_csr(name: str, matrix: csr_matrix) -> csr_matrix:
     return csr
 
 
-def check_distinct(top_n: np.ndarray) -> None:
-    """Refuse lists that hold an item twice: it would be counted as two hits.
-
-    Raises
-    ------
-    ValueError
-        With the number of such lists and the first of them.
-    """
+def _check_lists(top_n: np.ndarray, test: csr_matrix, train: csr_matrix | None) -> None:
+    """Refuse lists with an item twice (it would be two hits) or with items of the training set."""
     ordered = np.sort(top_n, axis=1)
     twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
     if twice.any():
         raise ValueError(
             f"{twice.sum()} lists of top_n hold an item twice, the first in row "
-            f"{int(twice.argmax())}; each item may stand in a list once"
+            f"{int(twice.argmax())}; each item may be in a list once"
         )
-
-
-def check_unseen(top_n: np.ndarray, seen: csr_matrix) -> None:
-    """Refuse lists with items that the user has already: they cannot be in the held-out set.
-
-    Raises
-    ------
-    ValueError
-        With the number of such items and the first user.
-    """
-    known = hits(top_n, seen)
+    if train is None:
+        return
+    if train.shape != test.shape:
+        raise ValueError(
+            f"train has shape {train.shape} but test {test.shape}; "
+            "select the same users on both sides"
+        )
+    known = hits(top_n, train)
     if known.any():
         row = int(known.any(axis=1).argmax())
         raise ValueError(
-            f"top_n holds {known.sum()} items that the user has seen, first in row {row}: "
+            f"top_n holds {known.sum()} items of the training set, first in row {row}: "
             f"{top_n[row][known[row]].tolist()}; filter them when recommending"
         )
+
+
+def _cut_offs(ks: Sequence[int], n: int) -> list[int]:
+    """The cut-offs as a list, each checked."""
+    ks = list(ks)
+    if not ks or len(set(ks)) < len(ks):
+        raise ValueError(f"ks is {ks}, expected one or more different cut-offs")
+    for k in ks:
+        if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= n:
+            raise ValueError(
+                f"ks holds {k!r}, expected whole numbers from 1 to {n} (the length of the lists); "
+                "recommend longer lists or choose a smaller cut-off"
+            )
+    return [int(k) for k in ks]
