@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from logs_fixtures import frame, logs
 from scipy.sparse import csr_matrix
 
+from helpers import io
 from helpers.interactions import Interactions, check_user_items, matrix_bytes
 
 
@@ -39,10 +40,35 @@ def test_aggregates_equal_those_of_pandas(log, aggregate):
 
 
 def test_the_pair_takes_the_time_of_its_latest_event():
-    log = frame([("u", "a", 1, 50), ("u", "b", 1, 60), ("u", "a", 1, 70)])
-    back = Interactions.from_frame(log).to_frame()
+    log = frame([("u", "a", 4, 70), ("u", "b", 1, 60), ("u", "a", 1, 50)])
+    interactions = Interactions.from_frame(log, aggregate="last")
+    back = interactions.to_frame()
     assert back["item_id"].tolist() == ["b", "a"]
     assert back["timestamp"].iloc[-1] == pd.Timestamp(70, unit="s", tz="UTC")
+    assert back["value"].tolist() == [1, 4]
+    assert interactions.order.tolist() == [2, 1]  # of (u, a) and (u, b), counted by time
+
+
+def test_without_times_the_order_of_the_rows_counts():
+    rows = [("u", "b", 4, 9), ("u", "a", 1, 3), ("v", "b", 2, 1), ("u", "b", 5, 2)]
+    log = frame(rows).drop(columns="timestamp")
+    interactions = Interactions.from_frame(log, aggregate="last")
+    assert interactions.timestamps is None
+    assert interactions.order.tolist() == [1, 3, 2]  # of (u, a), (u, b), (v, b)
+    back = interactions.to_frame()
+    pd.testing.assert_frame_equal(back, log.iloc[[1, 2, 3]].reset_index(drop=True))
+    kept = interactions.select(np.array([True, False, True]))
+    assert kept.timestamps is None
+    assert kept.to_frame()["value"].tolist() == [1, 2]
+
+
+def test_merged_events_and_dropped_zeros_are_counted():
+    log = frame([("u", "a", 1, 1), ("u", "a", 2, 2), ("u", "a", 0, 3), ("v", "a", 1, 4)])
+    log = pd.concat([log, log.iloc[:1]])
+    interactions = Interactions.from_frame(log, aggregate="count")
+    assert (interactions.n_merged, interactions.n_zeros_dropped) == (2, 1)
+    assert interactions.user_items.toarray().tolist() == [[3], [1]]
+    assert (interactions.user_counts.tolist(), interactions.item_counts.tolist()) == ([1, 1], [2])
 
 
 def test_zeros_are_dropped_and_counted_but_their_users_stay():
@@ -76,14 +102,38 @@ def test_it_is_frozen():
         interactions.n_merged = 3
 
 
-@given(logs())
-def test_saved_and_loaded_it_is_the_same(tmp_path_factory, log):
+@pytest.mark.parametrize("times", [True, False])
+@given(log=logs(unique=False))
+def test_saved_and_loaded_it_is_the_same(tmp_path_factory, times, log):
     path = tmp_path_factory.mktemp("saved") / "train.npz"
-    interactions = Interactions.from_frame(log)
-    interactions.save(path, {"dataset": "test"})
-    loaded = Interactions.load(path)
+    interactions = Interactions.from_frame(log if times else log.drop(columns="timestamp"))
+    interactions.save(path, {"dataset": "test", "aggregate": "sum"})
+    loaded = Interactions.load(path, expect={"aggregate": "sum"})
+    assert loaded.manifest == {"dataset": "test", "aggregate": "sum"}
     pd.testing.assert_frame_equal(loaded.to_frame(), interactions.to_frame())
-    assert loaded.user_ids.equals(interactions.user_ids)
+    for field in dataclasses.fields(Interactions):
+        if field.name not in ("user_items", "manifest"):
+            first, second = (getattr(i, field.name) for i in (loaded, interactions))
+            assert np.array_equal(first, second)
+
+
+def test_another_runs_file_and_another_kind_of_file_are_refused(tmp_path):
+    path = tmp_path / "train.npz"
+    Interactions.from_frame(frame([("u", "a", 1, 1)])).save(path, {"aggregate": "count"})
+    with pytest.raises(ValueError, match=r"train\.npz was made with aggregate='count', but this"):
+        Interactions.load(path, expect={"aggregate": "sum"})
+    io.write_arrays(path, {"factors": np.ones(2)}, {})
+    with pytest.raises(ValueError, match=r"train\.npz holds no interactions, but \['factors'\]"):
+        Interactions.load(path)
+
+
+def test_one_long_id_does_not_widen_all_of_them(tmp_path):
+    rows = [(f"u{i}", "a", 1, i) for i in range(2000)] + [("ü" * 20_000, "a", 1, 1)]
+    interactions = Interactions.from_frame(frame(rows))
+    interactions.save(tmp_path / "a.npz", {})
+    arrays, _ = io.read_arrays(tmp_path / "a.npz")
+    assert arrays["user_ids"].nbytes < 200_000
+    assert Interactions.load(tmp_path / "a.npz").user_ids.equals(interactions.user_ids)
 
 
 def test_a_damaged_file_is_refused(tmp_path):
@@ -98,8 +148,13 @@ def test_a_damaged_file_is_refused(tmp_path):
 
 good = frame([("u", "a", 1, 1), ("v", "b", 2, 2)])
 BAD = {
+    "missing columns": (
+        good[["timestamp"]],
+        r"lacks the columns \['user_id', 'item_id', 'value'\]",
+    ),
     "missing column": (good.drop(columns="value"), r"lacks the columns \['value'\]"),
     "null id": (good.assign(user_id=[None, "v"]), "null entries: {'user_id': 1}"),
+    "null time": (good.assign(timestamp=pd.NaT), "null entries: {'timestamp': 2}"),
     "nan": (good.assign(value=[1, np.nan]), "null entries: {'value': 1}"),
     "infinite": (good.assign(value=[1, np.inf]), "1 negative or non-finite"),
     "negative": (good.assign(value=[1, -2.0]), "first: -2.0"),
@@ -151,3 +206,28 @@ def test_an_example_user_is_the_preferred_or_a_median_one():
     interactions = Interactions.from_frame(frame(rows))
     assert interactions.example_user("z") == "z"
     assert interactions.example_user("nobody") == "y"
+
+
+def test_sampled_users_keep_their_pairs_and_their_indexes_are_counted_anew():
+    rows = [
+        ("a", "x", 1, 9),
+        ("b", "x", 2, 8),
+        ("b", "y", 3, 7),
+        ("c", "z", 4, 6),
+        ("d", "z", 0, 5),
+    ]
+    interactions = Interactions.from_frame(frame(rows))
+    assert interactions.sample_users(4) is interactions
+    seen = set()
+    for seed in range(20):
+        sample = interactions.sample_users(3, seed=seed)
+        back = sample.to_frame()
+        whole = interactions.to_frame()
+        expected = whole[whole["user_id"].isin(sample.user_ids)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(back, expected)
+        assert sample.user_ids.tolist() == sorted(set(back["user_id"]))  # "d" has no pair
+        assert sample.item_ids.tolist() == sorted(set(back["item_id"]))
+        seen.add(tuple(sample.user_ids))
+    assert seen == {("a", "b", "c"), ("a", "b"), ("a", "c"), ("b", "c")}
+    with pytest.raises(ValueError, match="most is 0, expected 1 user or more"):
+        interactions.sample_users(0)

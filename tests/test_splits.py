@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from logs_fixtures import frame, logs
 
 from helpers import splits
-from helpers.interactions import Interactions
+from helpers.interactions import AGGREGATES, Interactions
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -21,7 +21,7 @@ def make(way, interactions, seed):
     ways = {
         "last": lambda: [splits.leave_last_out(interactions)],
         "last two": lambda: [splits.leave_last_out(interactions, n=2)],
-        "date": lambda: [splits.time_cutoff(interactions, "1970-01-01 00:00:03")],
+        "date": lambda: [splits.time_cutoff(interactions.to_frame(), "1970-01-01 00:00:03")],
         "by user": lambda: [splits.random_ratio(interactions, 0.3, by="user", seed=seed)],
         "by item": lambda: [splits.random_ratio(interactions, 0.3, by="item", seed=seed)],
         "fold": lambda: list(splits.k_fold(interactions, 3, by="user", seed=seed)),
@@ -66,18 +66,21 @@ def test_the_same_seed_gives_the_same_split(way, log, seed):
 
 @pytest.mark.parametrize("way", WAYS)
 @given(log=logs(), seed=seeds)
-def test_whoever_falls_out_is_counted(way, log, seed):
+def test_what_cannot_be_tested_is_counted(way, log, seed):
     for split in make(way, Interactions.from_frame(log), seed):
         train, test = split.train.to_frame(), split.test.to_frame()
-        report = split.report
         users_train, users_test = set(train["user_id"]), set(test["user_id"])
-        assert report.users_tested == len(users_train & users_test)
-        assert report.users_without_test == len(users_train - users_test)
-        assert report.users_without_train == len(users_test - users_train)
-        assert report.items_without_train == len(set(test["item_id"]) - set(train["item_id"]))
         reachable = test["user_id"].isin(users_train) & test["item_id"].isin(train["item_id"])
-        assert report.test_pairs_out_of_reach == (~reachable).sum()
-        assert (report.n_train, report.n_test) == (len(train), len(test))
+        assert split.summary()["count"].to_dict() == {
+            "train pairs": len(train),
+            "test pairs": len(test),
+            "users tested": len(users_train & users_test),
+            "users without test": len(users_train - users_test),
+            "users without train": len(users_test - users_train),
+            "items without train": len(set(test["item_id"]) - set(train["item_id"])),
+            "test pairs out of reach": (~reachable).sum(),
+            "repeated pairs left out of test": 0,
+        }
 
 
 @given(log=logs(), n=st.integers(1, 3))
@@ -100,13 +103,88 @@ def test_a_tie_in_time_is_broken_by_the_order_of_the_log():
     ].tolist() == ["a"]
 
 
-def test_nothing_after_the_cutoff_is_in_train():
-    log = frame([("u", "a", 1, 10), ("u", "b", 1, 20), ("v", "a", 1, 30)])
-    split = splits.time_cutoff(Interactions.from_frame(log), "1970-01-01T00:00:20Z")
-    assert split.train.to_frame()["item_id"].tolist() == ["a"]
-    assert split.report.users_without_train == 1
-    same = splits.time_cutoff(Interactions.from_frame(log), "1970-01-01T01:00:20+01:00")
-    assert cells(same.test) == cells(split.test)
+def test_without_times_random_pairs_are_left_out():
+    rows = [(f"u{u}", f"i{i}", 1.0, 1) for u in range(30) for i in range(6)] + [("v", "i0", 1, 1)]
+    log = Interactions.from_frame(frame(rows).drop(columns="timestamp"))
+    tests = [splits.leave_last_out(log, n=2, seed=seed).test for seed in (0, 0, 1)]
+    for test in tests:
+        assert test.user_counts.tolist() == [2] * 30 + [0]
+        assert (test.item_counts > 0).all()  # not always the same position
+    assert cells(tests[0]) == cells(tests[1]) != cells(tests[2])
+    train = splits.leave_last_out(log, n=2).train
+    assert train.user_counts.tolist() == [4] * 30 + [1]
+
+
+def seconds(second):
+    return pd.Timestamp(second, unit="s", tz="UTC")
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "early", "late"), [("sum", 3, 16), ("last", 2, 16), ("count", 2, 1)]
+)
+def test_events_are_cut_before_they_are_merged(aggregate, early, late):
+    log = frame(
+        [("u", "a", 1, 1), ("u", "a", 2, 40), ("u", "a", 8, 100), ("u", "b", 16, 50),
+         ("v", "b", 0, 10), ("v", "b", 16, 60), ("v", "c", 0, 70), ("v", "a", 16, 0)]
+    )  # fmt: skip
+    split = splits.time_cutoff(log, seconds(50), aggregate=aggregate)
+    first = 1 if aggregate == "count" else 16
+    assert split.train.user_items.toarray().tolist() == [[early, 0, 0], [first, 0, 0]]
+    assert split.test.user_items.toarray().tolist() == [[0, late, 0], [0, late, 0]]
+    assert split.train.timestamps.max() == np.datetime64(40, "s")
+    assert (split.train.n_zeros_dropped, split.test.n_zeros_dropped) == (1, 1)
+    assert split.summary().loc["repeated pairs left out of test", "count"] == 1
+
+
+@given(log=logs(unique=False), second=st.integers(1, 5), aggregate=st.sampled_from(AGGREGATES))
+def test_a_cut_log_is_what_its_events_before_and_after_are(log, second, aggregate):
+    def merged(events):
+        ordered = events.sort_values("timestamp", kind="stable")
+        return ordered.groupby(["user_id", "item_id"])["value"].agg(aggregate)
+
+    def side(interactions):
+        return interactions.to_frame().set_index(["user_id", "item_id"])["value"].sort_index()
+
+    try:
+        split = splits.time_cutoff(log, seconds(second), aggregate=aggregate)
+    except ValueError:
+        assume(False)
+    before = log["timestamp"] < seconds(second)
+    train, test = merged(log[before]), merged(log[~before])
+    np.testing.assert_allclose(side(split.train), train)
+    assert side(split.train).index.equals(train.index)
+    new = test[~test.index.isin(train.index)]
+    np.testing.assert_allclose(side(split.test), new)
+    assert side(split.test).index.equals(new.index)
+    assert split.n_repeated == len(test) - len(new)
+    assert split.train.user_ids.tolist() == sorted(set(log["user_id"]))
+
+
+@pytest.mark.parametrize(
+    "cutoff",
+    [
+        "1970-01-01 01:00",
+        "1970-01-01T01:00Z",
+        "1970-01-01T02:30+01:30",
+        pd.Timestamp("1969-12-31 20:00", tz="America/New_York"),
+    ],
+)
+def test_a_cutoff_is_in_utc_or_in_its_own_zone_and_belongs_to_test(cutoff):
+    log = frame([("u", "a", 1, 0), ("u", "b", 1, 3599), ("u", "c", 1, 3600), ("v", "d", 1, 9000)])
+    split = splits.time_cutoff(log, cutoff)
+    assert split.train.to_frame()["item_id"].tolist() == ["a", "b"]
+    assert split.summary().loc["users without train", "count"] == 1
+
+
+def test_a_cutoff_needs_times_and_two_sides():
+    log = frame([("u", "a", 1, 10), ("u", "a", 1, 20), ("u", "b", 0, 30)])
+    with pytest.raises(ValueError, match="frame has no times to cut at; use leave_last_out"):
+        splits.time_cutoff(log.drop(columns="timestamp"), "2001")
+    for second, side in [(5, "train"), (15, "test"), (25, "test")]:
+        with pytest.raises(ValueError, match=f"the {side} side would be empty"):
+            splits.time_cutoff(log, seconds(second))
+    with pytest.raises(ValueError, match="cutoff is 'soon'"):
+        splits.time_cutoff(log, "soon")
 
 
 @pytest.mark.parametrize("by", ["user", "item"])
@@ -117,16 +195,36 @@ def test_the_share_holds_within_each_group(by):
     assert set(sizes) == ({4} if by == "user" else {5})
 
 
+@pytest.mark.parametrize(
+    ("ratio", "test_sizes"),
+    [(0.5, [0, 1, 2, 2, 3]), (0.9, [0, 1, 2, 3, 4]), (0.05, [0, 0, 0, 0, 0, 0, 0, 0, 0, 1])],
+)
+def test_a_share_is_rounded_and_leaves_a_pair_in_train(ratio, test_sizes):
+    rows = [(f"u{u}", f"i{i}", 1.0, 1) for u in range(len(test_sizes)) for i in range(u + 1)]
+    split = splits.random_ratio(Interactions.from_frame(frame(rows)), ratio, seed=1)
+    assert split.test.user_counts.tolist() == test_sizes
+
+
 @given(logs(), seeds, st.integers(2, 4))
 def test_the_folds_together_are_the_input(log, seed, k):
     interactions = Interactions.from_frame(log)
     try:
-        folds = [cells(split.test) for split in splits.k_fold(interactions, k, seed=seed)]
+        folds = [split.test for split in splits.k_fold(interactions, k, seed=seed)]
     except ValueError:
         assume(False)
     assert len(folds) == k
-    assert sum(map(len, folds)) == interactions.nnz
-    assert set.union(*folds) == cells(interactions)
+    assert sum(fold.nnz for fold in folds) == interactions.nnz
+    assert set.union(*map(cells, folds)) == cells(interactions)
+    sizes = np.array([fold.user_counts for fold in folds])
+    assert (np.ptp(sizes, axis=0) <= 1).all()  # each user's pairs are spread evenly
+
+
+@pytest.mark.parametrize("by", ["user", "item"])
+def test_groups_smaller_than_k_do_not_crowd_the_first_folds(by):
+    rows = [(f"u{n}", f"i{n}", 1.0, 1) for n in range(400)]
+    interactions = Interactions.from_frame(frame(rows))
+    sizes = [split.test.nnz for split in splits.k_fold(interactions, 4, by=by, seed=0)]
+    assert 70 < min(sizes) <= max(sizes) < 130
 
 
 def test_another_seed_gives_another_split():
@@ -151,19 +249,10 @@ def test_bad_arguments_get_a_clear_error():
     for call, message in [
         (lambda: splits.leave_last_out(interactions, n=0), "n is 0, expected .* at least 1"),
         (lambda: splits.leave_last_out(one), "the test side would be empty"),
-        (lambda: splits.time_cutoff(interactions, "soon"), "cutoff is 'soon'"),
-        (lambda: splits.time_cutoff(interactions, "2001"), "the test side would be empty"),
-        (lambda: splits.time_cutoff(interactions, "1960"), "the train side would be empty"),
         (lambda: splits.random_ratio(interactions, 1.0, seed=0), "test_ratio is 1.0"),
+        (lambda: splits.random_ratio(interactions, np.nan, seed=0), "test_ratio is nan"),
         (lambda: splits.random_ratio(interactions, 0.5, by="day", seed=0), "by is 'day'"),
         (lambda: splits.k_fold(interactions, 1, seed=0), "k is 1"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_the_report_is_a_table():
-    interactions = Interactions.from_frame(frame([("u", "a", 1, 1), ("u", "b", 1, 2)]))
-    table = splits.leave_last_out(interactions).report.to_frame()
-    assert table.loc["n test", "count"] == 1
-    assert np.issubdtype(table["count"].dtype, np.integer)

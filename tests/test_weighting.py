@@ -11,11 +11,7 @@ from helpers.interactions import Interactions
 matrix = csr_matrix([[1.0, 0, 4], [2, 3, 0], [0, 5, 0]])
 days = np.array(["2026-01-01", "2026-01-03", "2026-01-05", "2026-01-05", "2026-01-01"], "M8[s]")
 ALL = {
-    "binary": weighting.binary,
-    "linear": weighting.linear,
-    "log": weighting.log,
-    "bm25": weighting.bm25,
-    "tfidf": weighting.tfidf,
+    **weighting.WEIGHTINGS,
     "recency": lambda m: weighting.recency(m, np.repeat(days[:1], m.nnz), 30),
 }
 
@@ -40,12 +36,27 @@ def test_the_cells_stay_and_every_weight_is_positive(name, log):
 
 def test_values_by_hand():
     np.testing.assert_allclose(weighting.binary(matrix).data, 1)
-    np.testing.assert_allclose(weighting.linear(matrix, alpha=2).data, [3, 9, 5, 7, 11])
+    np.testing.assert_allclose(weighting.raw(matrix).data, [1, 4, 2, 3, 5])
+    np.testing.assert_allclose(weighting.one_plus_alpha_r(matrix, alpha=2).data, [3, 9, 5, 7, 11])
     np.testing.assert_allclose(
         weighting.log(matrix, alpha=3, eps=0.5).data, 1 + 3 * np.log([3, 9, 5, 7, 11])
     )
     halves = weighting.recency(matrix, days, half_life_days=2).data
     np.testing.assert_allclose(halves, [1 / 4, 4 / 2, 2, 3, 5 / 4])
+
+
+def test_bm25_by_hand():
+    # 7 users; user 0 holds 2 of them, the others 1: average length 8 / 7.
+    wide = np.zeros((7, 4))
+    wide[range(7), [0, 0, 1, 1, 2, 2, 3]] = [1, 2, 1, 1, 1, 1, 1]
+    wide[0, 3] = 1
+    weights = weighting.bm25(csr_matrix(wide), k1=3, b=0.5).toarray()
+    idf = np.log(7) - np.log(3)
+    lengths = np.array([2, 2, 1, 1, 1, 1, 1])
+    norm = 0.5 + 0.5 * lengths / lengths.mean()
+    assert weights[0, 0] == pytest.approx(1 * 4 / (3 * norm[0] + 1) * idf)
+    assert weights[1, 0] == pytest.approx(2 * 4 / (3 * norm[1] + 2) * idf)
+    assert weights[6, 3] == pytest.approx(1 * 4 / (3 * norm[6] + 1) * idf)
 
 
 def test_tfidf_is_that_of_implicit_with_a_floor():
@@ -64,22 +75,30 @@ def test_an_old_interaction_never_becomes_a_stored_zero():
     assert faded.data.astype(np.float32).min() > 0
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: weighting.linear(matrix, alpha=-1), "alpha is -1"),
-        (lambda: weighting.log(matrix, alpha=np.nan), "alpha is nan"),
-        (lambda: weighting.log(matrix, eps=0), "eps is 0"),
-        (lambda: weighting.bm25(matrix, k1=0), "k1 is 0"),
-        (lambda: weighting.bm25(matrix, b=2), "b is 2"),
-        (lambda: weighting.recency(matrix, days, half_life_days=0), "half_life_days is 0"),
-        (lambda: weighting.recency(matrix, days[:2], 3), "has 2 entries, but user_items stores 5"),
-        (lambda: weighting.tfidf(csr_matrix(np.ones((2, 2)))), "all but one of the 2 users"),
-    ],
-)
-def test_bad_arguments_get_a_clear_error(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+BAD_NUMBERS = [
+    (lambda x: weighting.one_plus_alpha_r(matrix, alpha=x), "alpha", -1),
+    (lambda x: weighting.log(matrix, alpha=x), "alpha", -1),
+    (lambda x: weighting.log(matrix, eps=x), "eps", 0),
+    (lambda x: weighting.bm25(matrix, k1=x), "k1", 0),
+    (lambda x: weighting.bm25(matrix, b=x), "b", 2),
+    (lambda x: weighting.bm25(matrix, b=x), "b", -0.1),
+    (lambda x: weighting.recency(matrix, days, half_life_days=x), "half_life_days", 0),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "wrong"), BAD_NUMBERS)
+def test_numbers_out_of_range_get_a_clear_error(call, name, wrong):
+    for value in (wrong, np.nan, np.inf, -np.inf):
+        with pytest.raises(ValueError, match=f"{name} is {value}, expected a finite number"):
+            call(value)
+
+
+def test_matrices_that_cannot_be_weighted_get_a_clear_error():
+    with pytest.raises(ValueError, match="has 2 entries, but user_items stores 5"):
+        weighting.recency(matrix, days[:2], 3)
+    for function in (weighting.tfidf, weighting.bm25):
+        with pytest.raises(ValueError, match="all but one of the 2 users"):
+            function(csr_matrix(np.ones((2, 2))))
 
 
 def events(rows):
@@ -102,8 +121,25 @@ def test_events_fade_by_half_in_each_half_life():
     weights = {"view": 8, "purchase": 2}
     valued = weighting.event_values(log, weights, half_life_days=20)
     np.testing.assert_allclose(valued["value"], [8 / 4, 2 / 2, 2])
-    later = weighting.event_values(log, weights, half_life_days=20, now="2026-03-02")  # day 60
-    np.testing.assert_allclose(later["value"], [8 / 8, 2 / 4, 2 / 2])
+    np.testing.assert_allclose(weighting.event_values(log, weights)["value"], [8, 2, 2])
+    shuffled = log.iloc[[2, 0, 1]]
+    valued = weighting.event_values(shuffled, weights, half_life_days=20)
+    assert valued.index.tolist() == [2, 0, 1]
+    np.testing.assert_allclose(valued["value"], [2, 8 / 4, 2 / 2])
+
+
+@pytest.mark.parametrize("half_life_days", [None, 20.0])
+def test_an_event_without_a_time_is_an_error_with_and_without_fading(half_life_days):
+    log = events([("view", 0), ("purchase", np.nan)])
+    with pytest.raises(ValueError, match="events has 1 rows without a time"):
+        weighting.event_values(log, half_life_days=half_life_days)
+
+
+def test_a_log_without_times_has_values_that_do_not_fade():
+    log = events([("view", 0), ("purchase", 20)]).drop(columns="timestamp")
+    assert weighting.event_values(log)["value"].tolist() == [1, 5]
+    with pytest.raises(ValueError, match=r"lacks the columns \['timestamp'\]"):
+        weighting.event_values(log, half_life_days=3)
 
 
 def test_fading_events_is_fading_cells_where_each_pair_stands_once():
@@ -125,14 +161,14 @@ def test_an_old_event_never_becomes_worthless():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda log: weighting.event_values(log[["event"]]), r"lacks the columns \['timestamp'\]"),
+        (lambda log: weighting.event_values(log[["timestamp"]]), r"lacks the columns \['event'\]"),
         (lambda log: weighting.event_values(log, {"view": 1}), r"also holds the events \['cart'\]"),
         (lambda log: weighting.event_values(log, {"view": 1, "cart": -1}), r"\['cart'\] is -1"),
-        (lambda log: weighting.event_values(log, half_life_days=0), "half_life_days is 0"),
         (
-            lambda log: weighting.event_values(log, half_life_days=1, now="2026-01-02"),
-            "the log goes on until",
+            lambda log: weighting.event_values(log, {"view": 1, "cart": np.nan}),
+            r"\['cart'\] is nan",
         ),
+        (lambda log: weighting.event_values(log, half_life_days=0), "half_life_days is 0"),
     ],
 )
 def test_event_values_refuses_what_it_cannot_read(call, message):
