@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from helpers import weighting
 from helpers.als import IALS, ExactALS
 from helpers.interactions import Interactions, check_user_items
+from helpers.weighting import WEIGHTINGS
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "random": (),
@@ -33,12 +34,6 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "Spark ALS": ("factors", "regularization", "alpha", "iterations"),
 }
 """The models by name, weakest expectation first, with the settings that each takes."""
-
-WEIGHTINGS: dict[str, Callable[[csr_matrix], csr_matrix]] = {
-    "binary": weighting.binary,
-    "raw": lambda user_items: user_items,
-}
-"""What a model sees of a strength r: 1, or r itself."""
 
 BLOCK = 1_000
 """Rows of EASE's item matrix that are made at a time; it bounds the memory."""

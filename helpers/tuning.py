@@ -1,0 +1,579 @@
+"""Choosing settings on a validation set: grids, searches with Optuna, and how much work they get.
+
+A :class:`Task` holds a training and a validation side, and nothing in this module asks for more:
+the test set stays closed until the evaluation. Every fit is exact and in float64, so that the same
+settings are chosen on every processor.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from scipy.sparse import csr_matrix
+from sklearn.model_selection import ParameterGrid
+from sqlalchemy import URL
+from sqlalchemy.exc import DatabaseError
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from helpers import metrics, recommend
+from helpers.models import SETTINGS, model_factory
+from helpers.splits import Split
+
+T = TypeVar("T")
+J = TypeVar("J")
+Settings = Mapping[str, Any]
+Grid = Mapping[str, Sequence[Any]]
+
+TASK_VERSION = 1
+"""Raise it when a change of the models, the metrics or the tasks changes what a stored trial says;
+``tests/test_tuning.py`` notices. Studies of another version are not read."""
+
+LIBRARIES = ("implicit", "numba", "numpy", "optuna", "scipy")
+"""Whose versions a study's name holds."""
+
+STARTUP = 8
+"""Trials at random before the search looks at what came out."""
+
+DIGITS = 9
+"""Decimals of an objective: what all processors agree on, so that they decide alike."""
+
+_OPENING = Lock()  # two threads must not both create the tables of a new file
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How much of a log the notebooks use; see :func:`workload`."""
+
+    train_users: int
+    test_users: int
+    search_users: int
+    trials: int
+    grid_users: int
+    folds: int
+    n_splits: int
+    max_factors: int
+    without: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The numbers with their meaning, as a table for the notebooks."""
+        rows = {field: [_MEANING[field], value] for field, value in asdict(self).items()}
+        rows["without"][1] = ", ".join(self.without) or "none"
+        columns = ["meaning", "value"]
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        return table.set_index("meaning")
+
+
+_MEANING = {
+    "train_users": "users that models learn from, at most",
+    "test_users": "users whose lists are scored, at most",
+    "search_users": "users in a search for settings, at most",
+    "trials": "trials of each search",
+    "grid_users": "users in the cross-validated grid, at most",
+    "folds": "folds of the grid",
+    "n_splits": "random splits in the comparison",
+    "max_factors": "factors of the largest model",
+    "without": "models left out",
+}
+
+
+def workload(n_rows: int, n_users: int, n_items: int) -> Workload:
+    """How much work a log of this size gets, by a rule without a clock.
+
+    A log is *small* up to 200,000 rows and 5,000 items, *medium* up to 2 million rows and 20,000
+    items, else *large*, and a table by these three classes says the rest. Models learn from so
+    many random users that these have about 2 million rows. EASE needs at most 5,000 items, BPR at
+    most 2 million rows.
+
+    Parameters
+    ----------
+    n_rows, n_users, n_items : int
+        Of the whole log.
+
+    Returns
+    -------
+    Workload
+        The same for the same numbers, on any machine.
+
+    Examples
+    --------
+    >>> workload(100_000, 943, 1_682).trials
+    16
+    >>> workload(10_000_000, 200_000, 50_000).train_users
+    40000
+    """
+    small = n_rows <= 200_000 and n_items <= 5_000
+    medium = n_rows <= 2_000_000 and n_items <= 20_000
+    by_class = {
+        "test_users": (2_000, 2_000, 2_000),
+        "search_users": (1_000, 1_000, 1_000),
+        "trials": (16, 10, 8),
+        "grid_users": (1_000, 500, 500),
+        "folds": (2, 2, 2),
+        "n_splits": (5, 2, 1),
+        "max_factors": (256, 128, 64),
+    }
+    column = 0 if small else 1 if medium else 2
+    most_rows = 2_000_000
+    too_large = {"EASE": n_items > 5_000, "BPR": n_rows > most_rows}
+    return Workload(
+        train_users=n_users if n_rows <= most_rows else max(1, n_users * most_rows // n_rows),
+        without=tuple(name for name, large in too_large.items() if large),
+        **{name: values[column] for name, values in by_class.items()},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a search may see: one training side and one validation side.
+
+    Attributes
+    ----------
+    name : str
+        Of the protocol.
+    split : Split
+        Its ``test`` side is the *validation* set here.
+    k : int
+        Length of the lists.
+    """
+
+    name: str
+    split: Split
+    k: int = 10
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        """Rows with something in train and something to find, in ascending order."""
+        return np.flatnonzero(
+            (self.split.train.user_counts > 0) & (self.split.test.user_counts > 0)
+        )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of both sides and of ``k``."""
+        digest = hashlib.sha256(f"{self.k} {self.split.train.user_items.shape}".encode())
+        for side in (self.split.train.user_items, self.split.test.user_items):
+            for array, kind in ((side.indptr, "i8"), (side.indices, "i8"), (side.data, "f8")):
+                digest.update(array.astype(kind).tobytes())
+        return digest.hexdigest()
+
+    def top_n(self, model: Any, matrix: csr_matrix | None = None) -> np.ndarray:
+        """The first ``k`` new items of each of :attr:`users`.
+
+        Parameters
+        ----------
+        model : model fitted on the training side
+        matrix : csr_matrix, optional
+            What it was fitted on, where that is not the training matrix itself: baselines score
+            from these histories.
+
+        Returns
+        -------
+        int ndarray of shape (len(users), k), padded with -1
+        """
+        histories = self.split.train.user_items if matrix is None else matrix
+        return recommend.top_n(model, histories, self.k, users=self.users)
+
+    def ndcg(self, top_n: np.ndarray) -> np.ndarray:
+        """nDCG at ``k`` of each of :attr:`users`, from their lists."""
+        found = metrics.accuracy(top_n, self.split.test.user_items[self.users], [self.k])
+        return found[f"ndcg@{self.k}"].to_numpy(np.float64)
+
+
+def iterates(
+    model: Any, user_items: csr_matrix, at: Sequence[int], measure: Callable[[Any], T]
+) -> dict[int, T]:
+    """Fit once, and look at the model after several numbers of iterations.
+
+    Parameters
+    ----------
+    model : ALS or BPR model, not fitted yet
+        With ``iterations`` of at least ``max(at)``; it is fitted in place.
+    user_items : csr_matrix of shape (n_users, n_items)
+    at : sequence of int
+        Numbers of iterations, from 1.
+    measure : callable
+        Gets the model as it is then. It goes on learning, so what shall stay must be copied.
+
+    Returns
+    -------
+    dict
+        What ``measure`` returned, by number of iterations.
+
+    Notes
+    -----
+    A fit of 40 iterations passes through the models of 10, 20 and 30 on its way: nothing in ALS or
+    BPR depends on how many iterations are still to come.
+    """
+    if not at or min(at) < 1 or max(at) > model.iterations:
+        raise ValueError(
+            f"at is {list(at)}, expected numbers from 1 to {model.iterations}, the model's "
+            "iterations"
+        )
+    if model.user_factors is not None:
+        raise ValueError("model is fitted already and would go on from there; make a new one")
+    found: dict[int, T] = {}
+
+    def look(iteration: int, *others: object) -> None:
+        if iteration + 1 in at:
+            found[iteration + 1] = measure(model)
+
+    model.fit(user_items, show_progress=False, callback=look)
+    return found
+
+
+def runs_of(grid: Grid, base: Settings | None = None) -> list[dict[str, Any]]:
+    """The settings of every point of a grid.
+
+    Parameters
+    ----------
+    grid : mapping of str to sequence
+        Values of each setting.
+    base : mapping, optional
+        Settings that hold where the grid says nothing.
+
+    Returns
+    -------
+    list of dict
+
+    Examples
+    --------
+    >>> runs_of({"alpha": [1.0, 2.0]}, {"factors": 8})
+    [{'factors': 8, 'alpha': 1.0}, {'factors': 8, 'alpha': 2.0}]
+    """
+    if not grid or not all(map(len, grid.values())):
+        raise ValueError(f"grid is {grid!r}, expected at least one value for each setting")
+    points = ParameterGrid({key: list(values) for key, values in grid.items()})
+    return [{**(base or {}), **point} for point in points]
+
+
+def fit_lists(
+    task: Task,
+    name: str,
+    runs: Sequence[Settings],
+    *,
+    seeds: Sequence[int] = (0,),
+    workers: int = 2,
+) -> np.ndarray:
+    """The lists of many models; one fit serves those that differ in iterations only.
+
+    Parameters
+    ----------
+    task : Task
+    name : str
+        One of :data:`helpers.models.SETTINGS`.
+    runs : sequence of mapping
+        Settings of each model, such as from :func:`runs_of`.
+    seeds : sequence of int
+        Every model is fitted once for each.
+    workers : int
+        Fits at a time.
+
+    Returns
+    -------
+    int ndarray of shape (n_runs, n_seeds, n_users, k)
+        Lists of ``task.users``.
+    """
+    contexts = [(task.split, seed, task.top_n) for seed in seeds]
+    return np.array(_fit_all(name, runs, contexts, workers))
+
+
+def try_all(
+    task: Task, name: str, runs: Sequence[Settings], *, seed: int = 0, workers: int = 2
+) -> pd.DataFrame:
+    """The score of each of these settings.
+
+    Parameters
+    ----------
+    task, name, runs, workers
+        As in :func:`fit_lists`.
+    seed : int
+        Of the models.
+
+    Returns
+    -------
+    DataFrame
+        Index ``trial``; the settings and ``nDCG@k``.
+    """
+    lists = fit_lists(task, name, runs, seeds=[seed], workers=workers)
+    values = [round(float(task.ndcg(one[0]).mean()), DIGITS) for one in lists]
+    return pd.DataFrame(runs).assign(**{f"nDCG@{task.k}": values}).rename_axis("trial")
+
+
+def cross_validate(
+    folds: Sequence[Split],
+    name: str,
+    runs: Sequence[Settings],
+    *,
+    k: int = 10,
+    seed: int = 0,
+    workers: int = 2,
+) -> pd.DataFrame:
+    """Many models on several folds, by ROEM and by nDCG; one fit for all iterations.
+
+    Parameters
+    ----------
+    folds : sequence of Split
+        From :func:`helpers.splits.k_fold`.
+    name, runs, workers
+        As in :func:`fit_lists`; with no iterations in its settings, a model is simply fitted.
+    k : int
+        Cut-off of nDCG.
+    seed : int
+        Of the models.
+
+    Returns
+    -------
+    DataFrame
+        One row for each model and fold: the settings, ``fold``, ``ROEM`` (0 is best, 0.5 chance;
+        whole catalogue, ties averaged) and ``nDCG@k``.
+    """
+    contexts = [(fold, seed, partial(_roem_and_ndcg, fold, k)) for fold in folds]
+    found = _fit_all(name, runs, contexts, workers)
+    return pd.DataFrame(
+        {**run, "fold": fold, **scores}
+        for run, of_folds in zip(runs, found, strict=True)
+        for fold, scores in enumerate(of_folds)
+    )
+
+
+def search(
+    task: Task,
+    name: str,
+    space: Mapping[str, BaseDistribution],
+    *,
+    trials: int,
+    iterations: Sequence[int],
+    fixed: Settings | None = None,
+    seed: int = 0,
+    storage: str | Path | None = None,
+) -> pd.DataFrame:
+    """Look for good settings with Optuna (TPE), pruned by the validation curve.
+
+    Parameters
+    ----------
+    task : Task
+    name : {"ALS", "IALS", "BPR"}
+    space : mapping of str to Optuna distribution
+        What to search, but ``iterations``: those are read off the validation curve.
+    trials : int, at least 1
+        Pruned ones among them.
+    iterations : sequence of int
+        Points of the validation curve.
+    fixed : mapping, optional
+        Settings that are the same in all trials.
+    seed : int
+        Of the search and of the models.
+    storage : path, optional
+        SQLite file that keeps the trials; in memory when not given.
+
+    Returns
+    -------
+    DataFrame
+        Index ``trial``; the settings with the best ``iterations``, and ``nDCG@k`` there (missing
+        where the trial was pruned).
+
+    Notes
+    -----
+    *Resuming.* The study's name holds a checksum of the data, the settings, the seed, the versions
+    of the libraries and :data:`TASK_VERSION`: an equal search goes on where the last one stopped,
+    and a finished one is only read. The sampler gets a seed of its own for each trial, so a search
+    that was stopped and resumed proposes what an uninterrupted one would have.
+
+    *Processors.* Numbers are rounded before they decide anything: settings to three digits,
+    objectives to nine decimals.
+
+    References
+    ----------
+    Bergstra et al. (2011), "Algorithms for Hyper-Parameter Optimization" (TPE).
+    """
+    if trials < 1:
+        raise ValueError(f"trials is {trials}, expected at least 1")
+    if not space or "iterations" in space:
+        raise ValueError(
+            f"space has {list(space)}, expected at least one setting, and not iterations, which "
+            "are read off the validation curve"
+        )
+    base, at = dict(fixed or {}), sorted(iterations)
+    if unknown := {*base, *space} - set(SETTINGS.get(name, ())):
+        raise ValueError(f"{name!r} has no settings {sorted(unknown)}; known are {SETTINGS}")
+    ranges = {key: repr(value) for key, value in space.items()}
+    libraries = [version(library) for library in LIBRARIES]
+    about = json.dumps([TASK_VERSION, libraries, task.sha256, name, ranges, base, at, seed])
+    digest = hashlib.sha256(about.encode()).hexdigest()
+    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    with _study(f"{task.name}, {name}, {digest[:16]}", storage) as study:
+        while len(past := study.get_trials(states=ended)) < trials:
+            next_seed = np.random.SeedSequence([seed, len(past)]).generate_state(1)[0]
+            study.sampler = optuna.samplers.TPESampler(
+                n_startup_trials=STARTUP, multivariate=True, seed=int(next_seed)
+            )
+            trial = study.ask(dict(space))
+            settings = base | {key: _rounded(value) for key, value in trial.params.items()}
+            curve = _validation_curve(task, name, settings, at, seed, trial)
+            n = max(curve, key=lambda at: curve[at])
+            trial.set_user_attr("settings", settings | {"iterations": n})
+            pruned = len(curve) < len(at)
+            study.tell(trial, None if pruned else curve[n], TrialState.PRUNED if pruned else None)
+    rows = [
+        # Optuna gives a pruned trial its last value; it is no result.
+        {**t.user_attrs["settings"], "nDCG": t.value if t.state == ended[0] else np.nan}
+        for t in past[:trials]
+    ]
+    return pd.DataFrame(rows).rename(columns={"nDCG": f"nDCG@{task.k}"}).rename_axis("trial")
+
+
+def best(trials: pd.DataFrame) -> dict[str, Any]:
+    """The settings of the best trial; of equal ones the first.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        From :func:`search` or :func:`try_all`: settings, and last the score.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> best(pd.DataFrame({"factors": [8, 16], "nDCG@10": [0.2, 0.3]}))
+    {'factors': 16}
+    """
+    *settings, metric = map(str, trials)
+    if trials[metric].isna().all():
+        raise ValueError(
+            f"none of the {len(trials)} trials has a {metric}, so there is no best one; "
+            "run more trials"
+        )
+    chosen = trials.loc[[trials[metric].idxmax()], settings]
+    return {name: chosen[name].tolist()[0] for name in settings}
+
+
+def in_parallel(
+    run: Callable[[J], T], jobs: Sequence[J], workers: int = 2, description: str | None = None
+) -> list[T]:
+    """Results in the order of the jobs; the fits release the GIL, so threads are enough."""
+    bar = partial(tqdm, desc=description, total=len(jobs), leave=False, disable=not description)
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        return list(bar(pool.map(run, jobs)))
+
+
+def _fit_all(
+    name: str,
+    runs: Sequence[Settings],
+    contexts: Sequence[tuple[Split, int, Callable[[Any, csr_matrix], T]]],
+    workers: int,
+) -> list[list[T]]:
+    """What is measured of every run in every context (split, seed, measure)."""
+    keys = [json.dumps({**run, "iterations": None}, sort_keys=True) for run in runs]
+    groups: dict[str, list[Settings]] = {}  # one fit can serve a group
+    for key, run in zip(keys, runs, strict=True):
+        groups.setdefault(key, []).append(run)
+    jobs = [(key, context) for key in groups for context in range(len(contexts))]
+
+    def fit(job: tuple[str, int]) -> dict[int, T]:
+        group, (split, seed, measure) = groups[job[0]], contexts[job[1]]
+        at = sorted({run["iterations"] for run in group if "iterations" in run})
+        settings = {**group[0], **({"iterations": at[-1]} if at else {})}
+        factory = model_factory(name, settings, seed=seed)
+        matrix = factory.matrix(split.train)
+        if not at:
+            return {0: measure(factory.fit(split.train), matrix)}
+        model = factory.make(split.train)
+        return iterates(model, matrix, at, lambda model: measure(model, matrix))
+
+    found = dict(zip(jobs, in_parallel(fit, jobs, workers, "fits"), strict=True))
+    return [
+        [found[key, context][run.get("iterations", 0)] for context in range(len(contexts))]
+        for key, run in zip(keys, runs, strict=True)
+    ]
+
+
+def _rounded(value: Any) -> Any:
+    """A float to three digits, so that its last bits decide nothing; anything else as it is."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def _roem_and_ndcg(split: Split, k: int, model: Any, matrix: csr_matrix) -> dict[str, float]:
+    """ROEM of the validation side (weighted by strength) and nDCG, in blocks of users."""
+    task = Task("fold", split, k)
+    lists, ranks = [], []
+    step = max(1, recommend.CELLS // split.train.n_items)
+    for start in range(0, len(task.users), step):
+        users = task.users[start : start + step]
+        scores = recommend.scores(model, matrix, users)
+        train, test = split.train.user_items[users], split.test.user_items[users]
+        lists.append(recommend.rank_items(scores, k, train)[0])
+        ranks.append(metrics.percentile_ranks(scores, test, train))
+    weights = split.test.user_items[task.users].data
+    roem = np.average(np.concatenate(ranks), weights=weights)
+    return {"ROEM": float(roem), f"nDCG@{k}": float(task.ndcg(np.concatenate(lists)).mean())}
+
+
+def _validation_curve(
+    task: Task, name: str, settings: Settings, at: Sequence[int], seed: int, trial: optuna.Trial
+) -> dict[int, float]:
+    """nDCG after some numbers of iterations, as far as the pruner lets the trial go."""
+    curve: dict[int, float] = {}
+
+    def look(model: Any) -> None:
+        n = at[len(curve)]
+        curve[n] = round(float(task.ndcg(task.top_n(model)).mean()), DIGITS)
+        trial.report(curve[n], n)
+        if n < at[-1] and trial.should_prune():
+            raise optuna.TrialPruned
+
+    factory, train = model_factory(name, {**settings, "iterations": at[-1]}, seed=seed), task.split
+    with suppress(optuna.TrialPruned):  # the curve is shorter then
+        iterates(factory.make(train.train), factory.matrix(train.train), at, look)
+    return curve
+
+
+@contextmanager
+def _study(name: str, storage: str | Path | None) -> Iterator[optuna.Study]:
+    """The study of this name, made where it is new; trials that a stopped run left are failed."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # its news go to stderr
+    database = None
+    try:
+        with _OPENING:
+            if storage is not None:
+                Path(storage).parent.mkdir(parents=True, exist_ok=True)
+                url = URL.create("sqlite", database=str(storage)).render_as_string()
+                # Two searches may write at once: the second one waits.
+                database = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+            study = optuna.create_study(
+                storage=database,
+                study_name=name,
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
+                load_if_exists=True,
+            )
+    except (DatabaseError, RuntimeError) as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        raise ValueError(
+            f"storage {storage} cannot be used as a database of studies ({reason}); "
+            "delete it and run again"
+        ) from error
+    try:
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+        yield study
+    finally:
+        if database is not None:
+            database.remove_session()
+            database.engine.dispose()
