@@ -1,35 +1,24 @@
 """The command line of the project: ``python -m helpers --help``."""
 
+# What a command needs is imported when it runs, so that help and errors come at once.
 import argparse
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers import cleaning, datasets, logs, notebooks, portfolio, readme
-from helpers.fetch import DatasetError
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The words after the program's name; by default those of the process.
-
-    Returns
-    -------
-    int
-        0 if all went well, 1 if something was wrong, 130 after Ctrl-C.
-    """
+    """Run one command: 0 if all went well, 1 if something was wrong, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        return int(options.command(options) or 0)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-    except (DatasetError, portfolio.PortfolioError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
+        if options.traceback:
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -38,25 +27,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    run = commands.add_parser("run", help="execute the notebooks on a data set, write its reports")
-    run.add_argument("--dataset", default=datasets.DEFAULT, help="name or path (%(default)s)")
+    def add(function: object, what: str) -> argparse.ArgumentParser:
+        name = getattr(function, "__name__", "").strip("_")
+        command = commands.add_parser(name, help=what)
+        command.add_argument("--traceback", action="store_true", help="show where an error arose")
+        command.set_defaults(command=function)
+        return command
+
+    run = add(_run, "execute the notebooks on a data set, write its reports")
+    run.add_argument("--dataset", default="movielens-100k", help="name or path (%(default)s)")
     run.add_argument("--columns", default="", help='of a path: "user=visitor,item=sku,..."')
-    run.add_argument(
-        "--set", action="append", default=[], metavar="name=value", help="a notebooks' parameter"
-    )
-    run.add_argument(
-        "--settings", default="", help="several of them in one text, quoted as in a shell"
-    )
-    run.set_defaults(command=_run)
-
-    report = commands.add_parser("report", help="render the committed notebooks into reports/")
-    report.set_defaults(command=lambda options: _written(portfolio.render()))
-
-    data = commands.add_parser("datasets", help="list the data sets, or fetch those named")
+    run.add_argument("--items", default="", help="file with the items' ids, titles and genres")
+    run.add_argument("--settings", default="", help='parameters: "factors=64 seed=1"')
+    run.add_argument("--notebooks", default="", help='only these: "1 2 3"')
+    add(_report, "render the committed notebooks into reports/")
+    data = add(_datasets, "list the data sets, or fetch those named")
     data.add_argument("names", nargs="*", metavar="name")
-    data.set_defaults(command=_datasets)
+    save = add(_notebooks, "execute the notebooks and save them in place")
+    save.add_argument("numbers", nargs="*", type=int, metavar="number")
+    add(_readme, "write the generated parts of the README")
 
-    clean = commands.add_parser("clean", help="clean a log, and say what was removed and why")
+    clean = add(_clean, "clean a log, and say what was removed and why")
     clean.add_argument("log", nargs="+", help="files, folders or patterns")
     clean.add_argument("--to", type=Path, required=True, help="folder for the results")
     clean.add_argument("--columns", default="", help='"user=visitor,item=sku,..."')
@@ -82,24 +73,34 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument(
         "--day-first", action=argparse.BooleanOptionalAction, help="how 3/4/2024 is meant"
     )
-    clean.set_defaults(command=_clean)
-
-    save = commands.add_parser("notebooks", help="execute the notebooks and save them in place")
-    save.set_defaults(command=lambda options: _written(portfolio.save_notebooks()))
-
-    check = commands.add_parser("check", help="the hygiene of the notebooks and of the README")
-    check.add_argument("root", nargs="?", type=Path, default=Path())
-    check.set_defaults(command=_check)
-
-    table = commands.add_parser("readme", help="write the README's generated tables")
-    table.add_argument("--check", action="store_true", help="change nothing, fail when stale")
-    table.set_defaults(command=_readme)
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
-    parameters = _pairs([*options.set, *shlex.split(options.settings)])
-    return _written(portfolio.run(options.dataset, options.columns, parameters))
+def _run(options: argparse.Namespace) -> bool:
+    settings = _pairs(shlex.split(options.settings))
+    numbers = [int(number) for number in options.notebooks.replace(",", " ").split()]
+    for file in filter(None, (options.items, options.dataset)):
+        if (
+            Path(file).suffix
+            and not any(sign in file for sign in "*?[")
+            and not Path(file).exists()
+        ):
+            raise ValueError(f"there is no file {file}; give its path from this folder")
+    from helpers import portfolio
+
+    outcome = portfolio.run(
+        options.dataset,
+        columns=options.columns,
+        items=options.items,
+        settings=settings,
+        numbers=numbers,
+    )
+    for sentence in outcome.skipped:
+        print(f"skipped: {sentence}")
+    for sentence in outcome.failed:
+        print(f"failed: {sentence}", file=sys.stderr)
+    print(outcome.index)
+    return bool(outcome.failed)
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -112,20 +113,37 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _written(reports: Path) -> int:
-    print(f"reports: {reports / 'index.html'}")
-    return 0
+def _report(options: argparse.Namespace) -> None:
+    from helpers import portfolio
+
+    print(portfolio.render())
 
 
-def _datasets(options: argparse.Namespace) -> int:
+def _notebooks(options: argparse.Namespace) -> None:
+    from helpers import portfolio
+
+    portfolio.save_notebooks(options.numbers)
+
+
+def _readme(options: argparse.Namespace) -> None:
+    from helpers.reporting import readme
+
+    print("\n".join(readme.update()) or "README.md is up to date")
+
+
+def _datasets(options: argparse.Namespace) -> None:
+    from helpers import datasets
+
     for name in options.names or datasets.names():
         if options.names:
             datasets.load(name)
         print(f"{name}: {datasets.describe(name)}")
-    return 0
 
 
-def _clean(options: argparse.Namespace) -> int:
+def _clean(options: argparse.Namespace) -> None:
+    from helpers import cleaning
+    from helpers.cleaning.columns import parse_columns
+
     given = {
         name: getattr(options, name)
         for name in ("earliest", "latest", "service_items", "cancelled_orders")
@@ -133,7 +151,7 @@ def _clean(options: argparse.Namespace) -> int:
     }
     cleaned = cleaning.clean(
         options.log,
-        logs.parse_columns(options.columns, cleaning.ROLES),
+        parse_columns(options.columns, cleaning.ROLES),
         cleaning.Rules(
             without=options.without,
             staff_users=options.staff_user,
@@ -152,21 +170,6 @@ def _clean(options: argparse.Namespace) -> int:
         print(f"{removed:>12,} {step}")
     print(f"{cleaned.report.n_kept:>12,} of {cleaned.report.n_rows:,} rows kept")
     print(f"results: {options.to / 'clean.parquet'}, and beside it what was removed and why")
-    return 0
-
-
-def _check(options: argparse.Namespace) -> int:
-    paths = notebooks.paths(options.root / "notebooks")
-    found = [str(finding) for path in paths for finding in notebooks.check(path)]
-    found += readme.update(options.root, check=True)
-    print("\n".join(found) if found else f"{len(paths)} notebooks and the README are in order")
-    return bool(found)
-
-
-def _readme(options: argparse.Namespace) -> int:
-    stale = readme.update(check=options.check)
-    print("\n".join(stale) if stale and options.check else "README.md is up to date")
-    return bool(stale) and options.check
 
 
 if __name__ == "__main__":

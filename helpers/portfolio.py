@@ -1,140 +1,181 @@
-"""Run the notebooks in order, from the data to the reports: a thin module over papermill."""
+"""Run the notebooks: which can answer, two at a time, and what is kept when one of them fails."""
 
+import ast
+import asyncio
 import difflib
+import hashlib
 import os
+import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import papermill
-from nbclient.exceptions import DeadKernelError
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
-from papermill.exceptions import PapermillExecutionError
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from tqdm import tqdm
 
-from helpers import datasets, files, notebooks, reports
-from helpers.notebooks import Parameter
+from helpers import datasets, io
+from helpers.datasets import Dataset
+from helpers.reporting import html
 
-KERNEL = "python3"
+NEEDS = {2: 1, 3: 2, 4: 2, 5: 4, 6: 2}
+"""By number of a notebook: the one whose files it reads."""
+
+AT_A_TIME = 2
 WIDGET = "application/vnd.jupyter.widget-view+json"
-OWN_PARAMETERS = {"dataset", "data_dir", "reports_dir", "columns"}
+SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+OWN_PARAMETERS = {"dataset", "columns", "items", "data_dir", "processed_dir", "reports_dir"}
 """What the runner itself sets; the rest can be given by the user."""
 
-BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
-Values = dict[str, Any]
+class PortfolioError(ValueError):
+    """The notebooks cannot be run; the message says what to do."""
 
 
-class PortfolioError(Exception):
-    """The notebooks cannot be run, or one of them failed; the message says what to do."""
+class Parameter(NamedTuple):
+    """What a notebook declares in a line ``name: type = default``."""
+
+    type: str
+    default: Any
+
+
+@dataclass
+class Job:
+    """One notebook of a run: where it goes, what it gets, and a sentence where it has no end."""
+
+    path: Path
+    executed: Path
+    values: dict[str, Any]
+    manifest: dict[str, Any]
+    failed: str = ""
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: its index page, and sentences on what failed and what was left out."""
+
+    index: Path
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
 
 def run(
     dataset: str = datasets.DEFAULT,
+    *,
     columns: str = "",
-    parameters: Mapping[str, Any] | None = None,
+    items: str = "",
+    settings: Mapping[str, str] | None = None,
+    numbers: Sequence[int] = (),
     root: Path = Path(),
-) -> Path:
-    """Execute every notebook on a data set and render the reports.
+) -> Outcome:
+    """Execute the notebooks on a data set and render their reports.
 
-    Nothing is executed before the parameters and the data set are known to be good. The
-    committed notebooks are only read; what they become when executed is written to
-    ``data/processed/<dataset>/notebooks/``. For the default data set without parameters nothing
-    is injected, so the executed notebooks equal the committed ones, and the reports are those
-    that are committed; any other run has a folder of its own.
+    Nothing is executed before the settings and the data set are known to be good, and the
+    committed notebooks are only read. Of a notebook that fails the report ends with that cell;
+    those that need it are left out, and all others run.
 
     Parameters
     ----------
     dataset : str
-        A name or a path, as for :func:`helpers.datasets.load`.
-    columns : str
-        For a path: which column is what, such as ``"user=visitor,item=sku"``.
-    parameters : dict, optional
-        Values for parameters that the notebooks declare; text is converted to the declared type.
+        A name or a path, as for :func:`helpers.datasets.load`. In a run of the default data set
+        each notebook keeps the one that it was written for.
+    columns, items : str
+        For a path: which column is what, and the file that holds the items' titles.
+    settings : mapping of str to str, optional
+        Parameters that the notebooks declare. Such a run has its own derived data and reports.
+    numbers : sequence of int
+        The notebooks to run; all by default.
     root : Path
         The project's folder.
 
     Returns
     -------
-    Path
-        The folder of the reports: ``reports/`` for the default run, else ``reports/<dataset>/``.
+    Outcome
 
     Raises
     ------
     PortfolioError
-        If a parameter is unknown or of the wrong type, or a notebook fails.
+        If a parameter is unknown or of the wrong type, or a notebook that is needed has not run.
     DatasetError
         If the data set cannot be loaded.
     """
+    if (columns or items) and dataset in datasets.names():
+        raise PortfolioError(
+            f"COLUMNS and ITEMS are for your own log, but the data set is {dataset}; "
+            "name the file too: make run DATASET=log.csv COLUMNS=..."
+        )
     paths = _find(root)
+    if unknown := set(numbers) - set(paths):
+        raise PortfolioError(f"there is no notebook {min(unknown)}; there are {_words(paths)}")
+    ending = _ending(settings or {})
+    jobs = _plan(
+        {number: paths[number] for number in sorted(numbers or paths)},
+        dataset,
+        {"columns": columns, "items": _from_notebooks(items, root)},
+        _converted(settings or {}, [parameters(html.read(path)) for path in paths.values()]),
+        ending,
+        root,
+    )
+    _require_needed(jobs, paths)
     slug = datasets.slug(dataset)
-    own = slug == datasets.DEFAULT  # each notebook keeps the data set that it was written for
-    default = own and not parameters
-    target = root / "reports" if default else root / "reports" / slug
-    declared = {path: _declared(path) for path in paths}
-    given = {} if default else _own_values(dataset, columns, root) | dict(parameters or {})
-    wanted = {name: given[name] for name in given if not (own and name in ("dataset", "columns"))}
-    injected = {path: _choose(wanted, declared[path]) for path in paths}
-    _refuse_unknown(parameters or {}, declared.values())
-
-    if own:
-        _fetch(declared.values(), root)
-    else:
-        datasets.load(dataset, columns=columns or None, data_dir=root / "data")
-    folder = root / "data" / "processed" / slug / "notebooks"
-    executed = _execute_all(paths, injected, lambda path: folder / path.name, target)
-    reports.render(executed, target, dataset=slug, nested=not default)
-    return target
+    target = root / "reports" / f"{slug}{ending}"
+    try:
+        asyncio.run(_execute_all(jobs, {"PORTFOLIO_REPORTS": str(target.resolve())}))
+    finally:  # after Ctrl-C, too
+        _render(jobs, paths, target, slug)
+    failed = [f"notebook {number}: {job.failed}" for number, job in jobs.items() if job.failed]
+    return Outcome(target / "index.html", failed, _skipped(jobs, target))
 
 
-def save_notebooks(root: Path = Path()) -> Path:
-    """Execute the committed notebooks as they are, save them in place and render the reports.
+def save_notebooks(numbers: Sequence[int] = (), root: Path = Path()) -> None:
+    """Execute the committed notebooks as they are and save them in place.
 
-    Parameters
-    ----------
-    root : Path
-        The project's folder.
-
-    Returns
-    -------
-    Path
-        The folder of the reports.
-
-    Raises
-    ------
-    PortfolioError
-        If a notebook fails or writes to stderr; that notebook is left as it was.
-    DatasetError
-        If the default data set cannot be loaded.
+    A notebook that fails or writes to stderr is left as it was, and PortfolioError is raised.
     """
     paths = _find(root)
-    _fetch([_declared(path) for path in paths], root)
-    _execute_all(
-        paths, {path: {} for path in paths}, lambda path: path, root / "reports", _refuse_stderr
-    )
-    return render(root)
+    for number in numbers or paths:
+        path = paths[number]
+        notebook, failed = asyncio.run(_execute(path, {}, {}))
+        texts = [out.text for cell in notebook.cells for out in cell.get("outputs", [])
+                 if out.get("name") == "stderr"]  # fmt: skip
+        if failed or texts:
+            why = failed or f"wrote to stderr: {texts[0].strip()}"
+            raise PortfolioError(f"{path} {why}; it was not saved")
+        io.write_text(path, nbformat.writes(notebook) + "\n")
 
 
 def render(root: Path = Path()) -> Path:
     """Render the committed notebooks, with the outputs that they hold, into ``reports/``."""
-    target = root / "reports"
-    reports.render(_find(root), target, dataset=datasets.DEFAULT)
-    return target
+    html.render(list(_find(root).values()), root / "reports", dataset=datasets.DEFAULT)
+    return root / "reports" / "index.html"
+
+
+def parameters(notebook: NotebookNode) -> dict[str, Parameter]:
+    """What the cell tagged ``parameters`` declares, by name."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"{len(cells)} cells are tagged 'parameters'; exactly one must be")
+    found = {}
+    for line in ast.parse(cells[0].source).body:
+        if not isinstance(line, ast.AnnAssign) or line.value is None:
+            raise ValueError(f"{ast.unparse(line)!r} has not the form 'name: type = literal'")
+        kind = ast.unparse(line.annotation)
+        found[ast.unparse(line.target)] = Parameter(kind, ast.literal_eval(line.value))
+    return found
 
 
 def convert(text: str, kind: str) -> Any:
     """A value typed on the command line, as the type that a notebook declares.
 
-    Raises
-    ------
-    ValueError
-        If the text does not stand for such a value.
-
-    Examples
-    --------
     >>> convert("64", "int"), convert("0.5", "float"), convert("no", "bool"), convert("64", "str")
     (64, 0.5, False, '64')
     >>> convert("5,10", "list[int]")
@@ -146,164 +187,274 @@ def convert(text: str, kind: str) -> Any:
         if text.lower() not in BOOLEANS:
             raise ValueError(f"{text!r} is none of {', '.join(BOOLEANS)}")
         return BOOLEANS[text.lower()]
-    return notebooks.SCALARS[kind](text)
+    return SCALARS[kind](text)
 
 
-def _find(root: Path) -> list[Path]:
-    paths = notebooks.paths(root / "notebooks")
+def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
+    """What a log cannot answer: sentences, and by number the notebooks that cannot run, and why.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> log = pd.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "x"], "value": [1.0, 1.0]})
+    >>> items = pd.DataFrame({"item_id": ["x"], "title": ["x"]})
+    >>> sentences, left_out = preflight(Dataset("log", log, items, "", "", "", []))
+    >>> sentences[0], sorted(left_out)
+    ('The log has only one item, so there is nothing to choose from.', [2, 3, 4, 5, 6])
+    """
+    log = data.interactions
+    n_users, n_items = log["user_id"].nunique(), log["item_id"].nunique()
+    rows_of_users = log["user_id"].value_counts()
+    pairs_of_users = log.drop_duplicates(["user_id", "item_id"])["user_id"].value_counts()
+    sentences, left_out = list(data.notes), {}
+    if n_items == 1:
+        sentences.append("The log has only one item, so there is nothing to choose from.")
+    elif n_users == 1:
+        sentences.append("The log has only one user, so there is nobody to learn from.")
+    elif pairs_of_users.max() == 1:
+        sentences.append("Every user has one item only, so no item can be put aside as a test.")
+    elif n_users < 100:
+        sentences.append(f"The log has {n_users} users: intervals are wide, few models differ.")
+    if n_users > 1 and rows_of_users.iloc[0] > len(log) / 2:
+        share = rows_of_users.iloc[0] / len(log)
+        sentences.append(f"One user has {share:.0%} of the rows; metrics are means over users.")
+    if log["value"].nunique() == 1:
+        sentences.append("All values are equal, so weightings by value do not differ.")
+    if (data.items["title"] == data.items["item_id"]).all():
+        sentences.append("Items have no titles, so their ids are shown; ITEMS=file gives titles.")
+    if n_items == 1 or n_users == 1 or pairs_of_users.max() == 1:
+        why = f"It was left out. {sentences[len(data.notes)]} It needs several users with several "
+        left_out = dict.fromkeys(NEEDS, why + "items: use a longer log.")
+    return sentences, left_out
+
+
+def _find(root: Path) -> dict[int, Path]:
+    """The notebooks by number."""
+    paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not paths:
-        raise PortfolioError(
-            f"there are no notebooks in {root / 'notebooks'}; run this in the project's folder"
-        )
-    return paths
+        raise PortfolioError(f"no notebooks in {root / 'notebooks'}; run this in the project")
+    return {int(path.name[:2]): path for path in paths}
 
 
-def _declared(path: Path) -> dict[str, Parameter]:
-    try:
-        return notebooks.parameters(notebooks.read(path))
-    except ValueError as error:
-        raise PortfolioError(f"{path}: {error}") from error
-
-
-def _fetch(declared: Iterable[Mapping[str, Parameter]], root: Path) -> None:
-    """Load the data sets that notebooks have by default, so that no kernel has to fetch one."""
-    named = [str(cell["dataset"].default) for cell in declared if "dataset" in cell]
-    for name in dict.fromkeys(named):
-        datasets.load(name, data_dir=root / "data")
-
-
-def _own_values(dataset: str, columns: str, root: Path) -> Values:
-    """The runner's own parameters, as seen from the folder of the notebooks."""
-    slug = datasets.slug(dataset)
-    if dataset not in datasets.names():
-        dataset = Path(os.path.relpath(dataset, root / "notebooks")).as_posix()
-    return {"dataset": dataset, "columns": columns, "reports_dir": f"../reports/{slug}"}
-
-
-def _choose(wanted: Mapping[str, Any], declared: Mapping[str, Parameter]) -> Values:
-    """The values for one notebook: those that it declares, in their declared types."""
-    return {
-        name: _value(value, declared[name]) for name, value in wanted.items() if name in declared
-    }
-
-
-def _value(value: Any, parameter: Parameter) -> Any:
-    try:
-        if isinstance(value, str) and parameter.type != "str":
-            value = convert(value, parameter.type)
-    except ValueError:
-        pass  # it stays text, which the next line refuses
-    if not notebooks.fits(value, parameter.type):
-        raise PortfolioError(
-            f"parameter {parameter.name} is {value!r}, but must be of type {parameter.type} "
-            f"(default {parameter.default!r}: {parameter.meaning})"
-        )
-    return float(value) if parameter.type == "float" else value
-
-
-def _refuse_unknown(given: Mapping[str, Any], declared: Iterable[Mapping[str, Parameter]]) -> None:
-    known = {name: each.type for cell in declared for name, each in cell.items()}
-    for name in given:
+def _converted(
+    settings: Mapping[str, str], declared: Sequence[Mapping[str, Parameter]]
+) -> dict[str, Any]:
+    """The settings in the types that the notebooks declare."""
+    known = {name: each for cell in declared for name, each in cell.items()}
+    free = {name: each for name, each in known.items() if name not in OWN_PARAMETERS}
+    values = {}
+    for name, text in settings.items():
         if name in OWN_PARAMETERS:
             raise PortfolioError(f"parameter {name} follows from the data set: use DATASET=...")
-        if name not in known:
-            free = {key: kind for key, kind in known.items() if key not in OWN_PARAMETERS}
+        if name not in free:
             near = difflib.get_close_matches(name, free, n=1)
+            listed = ", ".join(f"{key} ({free[key].type})" for key in sorted(free))
             raise PortfolioError(
                 f"no notebook has a parameter {name!r}"
                 + (f"; did you mean {near[0]!r}?" if near else "")
-                + " Known parameters: "
-                + (", ".join(f"{key} ({kind})" for key, kind in sorted(free.items())) or "none")
+                + f" Known parameters: {listed or 'none'}"
+            )
+        try:
+            values[name] = convert(text, free[name].type)
+        except ValueError:
+            raise PortfolioError(
+                f"parameter {name} is {text!r}, but must be of type {free[name].type} "
+                f"(default {free[name].default!r})"
+            ) from None
+    return values
+
+
+def _ending(settings: Mapping[str, str]) -> str:
+    """What the settings add to the names of folders, so that two runs do not share one."""
+    text = "".join(f"-{name}-{value}" for name, value in sorted(settings.items()))
+    readable = re.sub(r"[^\w.-]+", "_", text)
+    if readable == text and len(text) <= 60:
+        return text
+    return f"{readable[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _from_notebooks(name: str, root: Path) -> str:
+    """A path as the notebooks see it from their folder; a name of a data set stays."""
+    if not name or name in datasets.names():
+        return name
+    return Path(os.path.relpath(name, root / "notebooks")).as_posix()
+
+
+def _plan(
+    paths: Mapping[int, Path],
+    dataset: str,
+    files: Mapping[str, str],
+    settings: Mapping[str, Any],
+    ending: str,
+    root: Path,
+) -> dict[int, Job]:
+    """Load each data set once, say what it cannot answer, and decide what each notebook gets."""
+    jobs, looked_at = {}, {}
+    for number, path in paths.items():
+        declared = parameters(html.read(path))
+        name = dataset
+        if dataset == datasets.DEFAULT and "dataset" in declared:
+            name = declared["dataset"].default
+        if name not in looked_at:
+            looked_at[name] = _look(name, files, root)
+        sha256, left_out = looked_at[name]
+        folder = Path("data/processed") / f"{datasets.slug(name)}{ending}"
+        given = {
+            "dataset": _from_notebooks(name, root),
+            **files,
+            "processed_dir": f"../{folder.as_posix()}",
+            **settings,
+        }
+        values = {
+            key: value
+            for key, value in given.items()
+            if key in declared and value != declared[key].default
+        }
+        executed = root / folder / "notebooks" / path.name
+        manifest = {"data_sha256": sha256, **given}
+        jobs[number] = Job(path, executed, values, manifest, left_out=left_out.get(number, ""))
+    return jobs
+
+
+def _look(name: str, files: Mapping[str, str], root: Path) -> tuple[str, dict[int, str]]:
+    given = {key: str(value) or None for key, value in files.items()}
+    if given["items"]:
+        given["items"] = str(root / "notebooks" / str(given["items"]))
+    data = datasets.load(name, data_dir=root / "data", **given)
+    sentences, left_out = preflight(data)
+    for sentence in sentences:
+        print(f"{data.name}: {sentence}", file=sys.stderr)
+    return data.sha256, left_out
+
+
+def _require_needed(jobs: Mapping[int, Job], paths: Mapping[int, Path]) -> None:
+    """Refuse a part of the notebooks whose needed files are not there or are of another run."""
+    for number, job in jobs.items():
+        need = NEEDS.get(number, 0)
+        if need in jobs or need not in paths:
+            continue
+        executed = job.executed.with_name(paths[need].name)
+        found = html.read(executed).metadata.get("run") if executed.is_file() else None
+        if found != job.manifest:
+            wrong = "has not been run" if found is None else "was last run"
+            how = "" if found is None else "otherwise "
+            raise PortfolioError(
+                f"notebook {number} reads what notebook {need} writes, which {wrong} {how}on this "
+                f'data with these settings; run both: NOTEBOOKS="{need} {number}"'
             )
 
 
-def _execute_all(
-    paths: Sequence[Path],
-    injected: Mapping[Path, Values],
-    target: Callable[[Path], Path],
-    reports_dir: Path,
-    check: Callable[[Path, NotebookNode], None] = lambda path, notebook: None,
-) -> list[Path]:
-    """Execute notebooks in order; only when all have succeeded, write them and their results."""
-    executed = {}
-    with tempfile.TemporaryDirectory(prefix="results-") as staging:
-        with _kernel_environment(staging), tqdm(paths, unit="notebook", file=sys.stderr) as bar:
-            for path in bar:
-                bar.set_description(path.stem)
-                executed[path] = _execute(path, injected[path])
-                check(path, executed[path])
-        for path, notebook in executed.items():
-            notebooks.write(target(path), notebook)
-        for result in Path(staging).glob("results/*.json"):
-            files.write_text(reports_dir / "results" / result.name, result.read_text("utf-8"))
-    return [target(path) for path in paths]
+async def _execute_all(jobs: Mapping[int, Job], environment: Mapping[str, str]) -> None:
+    """Run the notebooks, each as soon as what it needs is done."""
+    # nbclient would take Ctrl-C for itself and end one kernel; asyncio.run ends all.
+    loop = asyncio.get_running_loop()
+    setattr(loop, "add_signal_handler", lambda *_: None)  # noqa: B010 (mypy forbids to assign it)
+    slots = asyncio.Semaphore(AT_A_TIME)
+    ended = {number: asyncio.Event() for number in jobs}
+
+    async def run_one(number: int, job: Job) -> None:
+        need = NEEDS.get(number, 0)
+        if need in jobs:
+            await ended[need].wait()
+            if (jobs[need].failed or jobs[need].left_out) and not job.left_out:
+                job.left_out = f"It was left out, since it needs what notebook {need} writes."
+        if not job.left_out:
+            async with slots:
+                job.executed.unlink(missing_ok=True)
+                Path(environment["PORTFOLIO_REPORTS"], "results", f"{job.path.stem}.json").unlink(
+                    missing_ok=True
+                )
+                notebook, job.failed = await _execute(job.path, job.values, environment)
+                notebook.metadata.run = job.manifest | (
+                    {"failed": job.failed} if job.failed else {}
+                )
+                io.write_text(job.executed, nbformat.writes(notebook) + "\n")
+        ended[number].set()
+
+    # Those that others wait for come first.
+    order = sorted(jobs, key=lambda number: (number not in NEEDS.values(), number))
+    await asyncio.gather(*(run_one(number, jobs[number]) for number in order))
 
 
-def _execute(path: Path, values: Values) -> NotebookNode:
-    original = notebooks.read(path)
-    try:
-        notebook: NotebookNode = papermill.execute_notebook(
-            original,
-            None,
-            parameters=values,
-            kernel_name=KERNEL,
-            language="python",
+async def _execute(
+    path: Path, values: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[NotebookNode, str]:
+    """The executed notebook, which ends with the failing cell, and why it failed."""
+    notebook = load_notebook_node(str(path))
+    if values:
+        notebook = parameterize_notebook(notebook, dict(values), language="python")
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
+    n_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    failed, start = "", time.monotonic()
+    with tqdm(total=n_cells, desc=path.stem, unit="cell", file=sys.stderr, disable=None) as bar:
+        client = NotebookClient(
+            notebook,
+            timeout=None,
+            kernel_name="python3",
             extra_arguments=["--log-level=CRITICAL"],  # of the kernel itself, on the terminal
-            cwd=path.parent,
-            progress_bar={"desc": "  cells", "leave": False, "file": sys.stderr},
+            record_timing=False,
+            store_widget_state=False,
+            resources={"metadata": {"path": str(path.parent)}},
+            on_cell_executed=lambda **_: bar.update(),
         )
-    except PapermillExecutionError as error:
-        raise PortfolioError(_failure(path, original, error)) from None
-    except DeadKernelError:
-        raise PortfolioError(
-            f"{path}: the kernel died, most often because memory ran out; nothing was written"
-        ) from None
-    _strip(notebook)
-    if unfinished := [number for number, _ in notebooks.executed(path, notebook)]:
-        raise PortfolioError(f"{path} stopped before cell {unfinished[0]} without an error")
-    return notebook
+        try:
+            await client.async_execute(
+                env={**os.environ, **environment, "OPENBLAS_NUM_THREADS": "1"}
+            )
+        except CellExecutionError as error:
+            failed = f"{error.ename}: {error.evalue}"
+        except DeadKernelError:
+            failed = "the kernel died, most often because memory ran out"
+    failed = _strip(notebook, failed)
+    if not sys.stderr.isatty():
+        print(f"{path.stem}: {time.monotonic() - start:.0f} s", file=sys.stderr)
+    return notebook, failed
 
 
-def _failure(path: Path, original: NotebookNode, error: PapermillExecutionError) -> str:
-    sources = [cell.source for cell in original.cells if cell.cell_type == "code"]
-    number = sources.index(error.source) + 1 if error.source in sources else error.exec_count
-    return (
-        f"{path} failed in code cell {number}:\n"
-        f"    {error.source.strip().partition(chr(10))[0]}\n"
-        f"    {error.ename}: {error.evalue}\n"
-        "nothing of this notebook was written; to see more, open it with `make lab` "
-        f"and run the cells up to this one"
-    )
-
-
-def _refuse_stderr(path: Path, notebook: NotebookNode) -> None:
-    for number, message in notebooks.clean_outputs(path, notebook):
-        raise PortfolioError(f"{path}, cell {number}: {message}; it was not saved")
-
-
-def _strip(notebook: NotebookNode) -> None:
-    """Remove what differs between two equal runs; outputs, counts and ids stay."""
+def _strip(notebook: NotebookNode, failed: str) -> str:
+    """Remove what differs between two equal runs and what follows a failure; say where it was."""
     notebook.metadata.pop("papermill", None)
-    notebook.metadata.pop("widgets", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
         if not cell.metadata.get("tags"):
             cell.metadata.pop("tags", None)
         # Progress bars live in the kernel that drew them; stored, they are dead and differ.
         if "outputs" in cell:
             cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
+            for output in cell.outputs:
+                if output.output_type == "error":
+                    output.traceback = [f"{output.ename}: {output.evalue}"]
+    code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    done = [n for n in code if notebook.cells[n].execution_count is not None]
+    if not failed and len(done) == len(code):
+        return ""
+    last = done[-1] if done else 0
+    notebook.cells = notebook.cells[: last + 1]
+    why = " ".join(failed.split())[:300] or "it ended without an error"
+    return f"stopped in cell {last + 1} of {code[-1] + 1}. {why}"
 
 
-@contextmanager
-def _kernel_environment(staging: str) -> Iterator[None]:
-    """The environment of the kernels: one BLAS thread, and results wait until all is done."""
-    before = dict(os.environ)
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    os.environ["PORTFOLIO_REPORTS"] = staging
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+def _render(jobs: Mapping[int, Job], paths: Mapping[int, Path], target: Path, dataset: str) -> None:
+    """Render what is done, that of earlier runs with the same settings included."""
+    done = [job.executed for job in jobs.values() if job.executed.is_file() and not job.left_out]
+    left_out = {job.path: job.left_out for job in jobs.values() if job.left_out}
+    if done:
+        html.render(done, target, dataset=dataset, left_out=left_out)
+
+
+def _skipped(jobs: Mapping[int, Job], target: Path) -> list[str]:
+    sentences = []
+    for number, job in jobs.items():
+        if job.left_out:
+            sentences.append(f"notebook {number}: {job.left_out}")
+        result = target / "results" / f"{job.path.stem}.json"
+        for each in io.read_json(result).get("skipped", []) if result.is_file() else []:
+            sentences.append(f"notebook {number}: {each['analysis']}. {each['reason']}")
+    return sentences
+
+
+def _words(numbers: Mapping[int, Path]) -> str:
+    return ", ".join(map(str, numbers))

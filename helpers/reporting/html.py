@@ -2,14 +2,14 @@
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import nbformat
 from bs4 import BeautifulSoup, Tag
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from latex2mathml.converter import convert
@@ -19,8 +19,7 @@ from nbconvert.filters.highlight import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-from helpers import datasets, files, notebooks
-from helpers.results import meaning
+from helpers import io
 
 SITE = "Implicit-feedback recommendation with ALS"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,8 +30,9 @@ DATASET_NAMES = {
     "store-simulated": "Simulated store",
 }
 MAX_BYTES = 1_500_000
-MAX_HEADLINES = 4
+MAX_HEADLINES = 3
 
+_HEADING = re.compile(r"# (?P<number>\d+)\. (?P<title>[^:]+): (?P<question>.+\?)")
 _NOTEBOOK_LINK = re.compile(r"(?:\./|\.\./notebooks/)?([^/#?]+)\.ipynb(#.*)?")
 _ASKS_FOR_MORE = re.compile(
     r"<(?:script|iframe|link|object|embed)\b|<[^<>]+\s(?:src|srcset)\s*=\s*[\"']?(?:https?:)?//",
@@ -67,83 +67,50 @@ _SYNONYMS = {
 
 
 @dataclass(frozen=True)
-class Heading:
-    """The first line of a notebook, ``# 1. Data loading: what does the log hold?``, in parts.
+class Report:
+    """One notebook, rendered but not yet on a page; ``failed`` says where a run stopped."""
 
-    Attributes
-    ----------
-    number : int
-        Place in the reading order.
-    title : str
-        ``Data loading``.
-    question : str
-        ``What does the log hold?``, with a capital.
-    """
-
+    name: str
     number: int
     title: str
     question: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """One notebook, rendered but not yet on a page.
-
-    Attributes
-    ----------
-    name : str
-        File name without suffix.
-    heading : Heading
-        Number, title and question.
-    article : Markup
-        The cells as HTML.
-    contents : tuple of (str, Markup)
-        Anchor (percent-encoded) and text of each heading of level two.
-    figure : tuple of (bytes, str), optional
-        The headline figure as PNG, and its alternative text.
-    written_for : str
-        The data set that it has by default.
-    """
-
-    name: str
-    heading: Heading
+    answer: Markup
     article: Markup
     contents: tuple[tuple[str, Markup], ...]
     figure: tuple[bytes, str] | None
-    written_for: str = datasets.DEFAULT
+    failed: str
+    dataset: str
+    finding: str
+    headlines: tuple[dict[str, Any], ...]
 
-    def used(self, dataset: str) -> str:
-        """The data set that a run on ``dataset`` used for it: the default run leaves it its own."""
-        return self.written_for if dataset == datasets.DEFAULT else dataset
+
+def read(path: Path) -> NotebookNode:
+    """A notebook in format 4; ValueError if the file is none."""
+    try:
+        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a notebook ({error}); restore it from git") from error
 
 
-def heading(path: Path) -> Heading:
-    """Number, title and question of a notebook, from its H1.
-
-    Parameters
-    ----------
-    path : Path
-        A notebook whose first cell begins ``# <number>. <title>: <question>``.
-
-    Returns
-    -------
-    Heading
-
-    Raises
-    ------
-    ValueError
-        If the first cell begins otherwise; the message names the notebook.
-    """
-    with _naming(path):
-        return _parse_heading(notebooks.read(path))
+def heading(notebook: NotebookNode) -> tuple[int, str, str]:
+    """Number, title and question of ``# 1. Data loading: what does the log hold?``."""
+    first = notebook.cells[0].source.partition("\n")[0] if notebook.cells else ""
+    found = _HEADING.fullmatch(first.rstrip())
+    if not found:
+        raise ValueError(
+            f"begins with {first!r}; expected '# <number>. <title>: <question>?' in the first "
+            "cell, such as '# 1. Data loading: what does the log hold?'"
+        )
+    question = re.sub(r"[*`]", "", found["question"])
+    return int(found["number"]), found["title"], question[0].upper() + question[1:]
 
 
 def render(
     paths: Sequence[Path],
     reports_dir: Path,
     *,
-    dataset: str = datasets.DEFAULT,
-    nested: bool = False,
+    dataset: str,
+    left_out: Mapping[Path, str] | None = None,
 ) -> list[Path]:
     """Render executed notebooks to ``reports_dir``, with an index.
 
@@ -153,15 +120,16 @@ def render(
     Parameters
     ----------
     paths : sequence of Path
-        Executed notebooks in reading order.
+        Executed notebooks in reading order. Their metadata ``run`` may say in ``failed`` why one
+        ends early.
     reports_dir : Path
         Gets ``<name>.html`` and ``figures/<name>.png`` (the figure of the cell that is tagged
-        ``headline-figure``) for each notebook, and ``index.html``. The headline numbers come from
+        ``headline-figure``) for each notebook, and ``index.html``. Findings and numbers come from
         ``results/<name>.json`` in this folder, where there is such a file.
     dataset : str
-        The data set of the run. Reports on another one than the default say so in a banner.
-    nested : bool
-        Whether ``reports_dir`` lies one folder deeper than ``reports/`` does.
+        The data set of the run, for notebooks without results.
+    left_out : mapping of Path to str, optional
+        Notebooks that were not run, with the sentence that says why.
 
     Returns
     -------
@@ -174,50 +142,33 @@ def render(
         If a notebook is not executed, has a figure without alternative text, a formula that cannot
         be rendered, an output that needs the network, or gives a page above 1.5 MB.
     """
-    reports = [_report(path, nested) for path in paths]
+    reports = [_report(path, reports_dir, dataset) for path in paths]
+    missing = [(*heading(read(path)), why) for path, why in sorted((left_out or {}).items())]
     contents: dict[Path, bytes] = {}
     for place, report in enumerate(reports):
         before = reports[place - 1] if place else None
         after = reports[place + 1] if place + 1 < len(reports) else None
-        links = {"report": report, "before": before, "after": after}
-        page = _page("report", report.used(dataset), report.written_for, **links)
+        page = _page("report", report=report, before=before, after=after)
+        if len(page) > MAX_BYTES:
+            raise ValueError(
+                f"{report.name} renders to a page of {len(page) / 1e6:.2f} MB, above the limit of "
+                f"{MAX_BYTES / 1e6:.1f} MB: draw fewer figures or at a lower resolution"
+            )
         contents[reports_dir / f"{report.name}.html"] = page
-        with _naming(paths[place]):
-            _check_size(page)
         if report.figure:
             contents[reports_dir / "figures" / f"{report.name}.png"] = report.figure[0]
-    cards = [
-        (report, _name(report.used(dataset)), _headlines(reports_dir, report.name))
-        for report in reports
-    ]
-    contents[reports_dir / "index.html"] = _page("index", dataset, datasets.DEFAULT, cards=cards)
+    contents[reports_dir / "index.html"] = _page(
+        "index", reports=reports, missing=missing, dataset=_name(dataset)
+    )
     for path, content in contents.items():
-        with files.atomic(path) as temporary:
+        with io.atomic(path) as temporary:
             temporary.write_bytes(content)
     return list(contents)
 
 
 def mathml(latex: str, *, display: bool = False) -> str:
-    r"""A formula as MathML, which browsers draw without a script.
+    r"""A formula (without dollars) as MathML, which browsers draw without a script.
 
-    Parameters
-    ----------
-    latex : str
-        The formula without dollars.
-    display : bool
-        Whether it stands on a line of its own.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If the formula is malformed or uses a command that latex2mathml does not know.
-
-    Examples
-    --------
     >>> "<mi>&#x003BB;</mi>" in mathml(r"\lambda")
     True
     """
@@ -238,19 +189,7 @@ def mathml(latex: str, *, display: bool = False) -> str:
 
 
 def tidy_tables(html: str) -> str:
-    """Tables without pandas' own styles, in a scrollable box, with columns of numbers marked.
-
-    Parameters
-    ----------
-    html : str
-        A fragment, such as the HTML of a DataFrame.
-
-    Returns
-    -------
-    str
-        Cells of a column that holds only numbers have the class ``number``, headers included; the
-        row that pandas adds for the name of the index is merged into the row of column names.
-    """
+    """Tables without pandas' styles, in a scrollable box, with columns of numbers marked."""
     if "<table" not in html:
         return html
     soup = BeautifulSoup(html, "html.parser")
@@ -319,112 +258,87 @@ def _space_function(found: re.Match[str]) -> str:
     return f'<mo lspace="0.167em" rspace="{after}">{found[2]}</mo>{found[3] or ""}'
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let a ValueError of the block begin with the name of the notebook."""
+def _report(path: Path, reports_dir: Path, dataset: str) -> Report:
+    result_file = reports_dir / "results" / f"{path.stem}.json"
+    found = io.read_json(result_file) if result_file.is_file() else {}
+    renderer = _Renderer(up="" if reports_dir.name == "reports" else "../")
     try:
-        yield
+        notebook = read(path)
+        number, title, question = heading(notebook)
+        answer = _take_answer(notebook)
+        article = _export(notebook, renderer)
+        figure = _headline_figure(notebook)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
+    return Report(
+        name=path.stem,
+        number=number,
+        title=title,
+        question=question,
+        answer=Markup(renderer.render(answer)),
+        article=Markup(article),
+        contents=tuple(renderer.contents),
+        figure=figure,
+        failed=notebook.metadata.get("run", {}).get("failed", ""),
+        dataset=_name(found.get("dataset", dataset)),
+        finding=found.get("finding", ""),
+        headlines=tuple(each for each in found.get("results", []) if each["headline"])[
+            :MAX_HEADLINES
+        ],
+    )
 
 
-def _parse_heading(notebook: NotebookNode) -> Heading:
-    found = notebooks.heading(notebook)
-    if not found:
-        first = notebook.cells[0].source if notebook.cells else ""
-        raise ValueError(
-            f"begins with {first.partition(chr(10))[0]!r}; expected '# <number>. <title>: "
-            "<question>?' in the first cell, such as '# 1. Data loading: what does the log hold?'"
-        )
-    question = re.sub(r"[*`]", "", found["question"])
-    return Heading(int(found["number"]), found["title"], question[0].upper() + question[1:])
+def _take_answer(notebook: NotebookNode) -> str:
+    """Remove the cell tagged ``answer``; return the Markdown that it shows."""
+    cells = [cell for cell in notebook.cells if "answer" in cell.metadata.get("tags", [])]
+    notebook.cells = [cell for cell in notebook.cells if cell not in cells]
+    outputs = [output for cell in cells for output in cell.outputs]
+    return "\n\n".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
 
 
-def _report(path: Path, nested: bool) -> Report:
-    notebook = notebooks.read(path)
-    renderer = _Renderer(up="../" if nested else "")
-    with _naming(path):
-        for number, cell in enumerate(notebook.cells, start=1):
-            _check_cell(cell, number)
-        article = _exporter(renderer).from_notebook_node(notebook)[0]
-        _check_alone(article)
-        return Report(
-            name=path.stem,
-            heading=_parse_heading(notebook),
-            article=Markup(article),
-            contents=tuple(renderer.contents),
-            figure=_headline_figure(notebook),
-            written_for=_written_for(notebook),
-        )
-
-
-def _written_for(notebook: NotebookNode) -> str:
-    try:
-        declared = notebooks.parameters(notebook)
-    except ValueError:  # it has no parameters cell
-        return datasets.DEFAULT
-    return str(declared["dataset"].default) if "dataset" in declared else datasets.DEFAULT
-
-
-def _check_alone(article: str) -> None:
-    if found := _ASKS_FOR_MORE.search(article):
-        raise ValueError(
-            f"an output or a text holds {found[0]!r}; a report stands alone, without scripts and "
-            "without files from the network: show a PNG figure, a table or text instead"
-        )
-
-
-def _check_cell(cell: NotebookNode, number: int) -> None:
-    if cell.cell_type != "code" or not cell.source.strip():
-        return
-    if cell.execution_count is None:
-        raise ValueError(f"cell {number} is not executed: run the notebook first")
-    for output in cell.outputs:
-        if "image/png" in output.get("data", {}) and not _alt(output):
-            raise ValueError(
-                f"cell {number} shows a figure without alternative text; "
-                "show it with `plots.show(axes, alt)`"
-            )
-
-
-def _alt(output: NotebookNode) -> str:
-    return str(output.metadata.get("image/png", {}).get("alt", "")).strip()
-
-
-def _headline_figure(notebook: NotebookNode) -> tuple[bytes, str] | None:
-    cells = [c for c in notebook.cells if "headline-figure" in c.metadata.get("tags", [])]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    for output in outputs:
-        if "image/png" in output.get("data", {}):
-            return base64.b64decode(output.data["image/png"]), _alt(output)
-    if cells:
-        raise ValueError("the cell tagged headline-figure shows no PNG figure")
-    return None
-
-
-def _exporter(renderer: _Renderer) -> TemplateExporter:
+def _export(notebook: NotebookNode, renderer: _Renderer) -> str:
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            raise ValueError(f"cell {number} is not executed: run the notebook first")
     exporter = TemplateExporter(
         file_extension=".html",
         template_name="notebook",
         extra_template_basedirs=[str(TEMPLATES)],
     )
     exporter.config.NbConvertBase.display_data_priority = _FORMATS
+    exporter.register_filter("markdown2html", renderer.render)
+    exporter.register_filter("tidy_tables", tidy_tables)
     highlight = Highlight2HTML("ipython3", extra_formatter_options={"nowrap": True})
-    filters = {
-        "markdown2html": renderer.render,
-        "highlight_code": highlight,
-        "tidy_tables": tidy_tables,
-    }
-    for name, function in filters.items():
-        exporter.register_filter(name, function)
-    return exporter
+    exporter.register_filter("highlight_code", highlight)
+    article: str = exporter.from_notebook_node(notebook)[0]
+    if found := _ASKS_FOR_MORE.search(article):
+        raise ValueError(
+            f"an output or a text holds {found[0]!r}; a report stands alone, without scripts and "
+            "without files from the network: show a PNG figure, a table or text instead"
+        )
+    for image in re.findall(r"<img\b[^>]*>", article):
+        if not re.search(r'\balt="[^"]*[^"\s]', image):
+            raise ValueError(
+                f"a figure has no alternative text ({image[:60]}...); show it with "
+                "`plots.show(axes, alt)`"
+            )
+    return article
+
+
+def _headline_figure(notebook: NotebookNode) -> tuple[bytes, str] | None:
+    cells = [c for c in notebook.cells if "headline-figure" in c.metadata.get("tags", [])]
+    for output in (output for cell in cells for output in cell.get("outputs", [])):
+        if "image/png" in output.get("data", {}):
+            alt = output.metadata["image/png"]["alt"]
+            return base64.b64decode(output.data["image/png"]), alt
+    return None
 
 
 def _name(dataset: str) -> str:
     return DATASET_NAMES.get(dataset, dataset)
 
 
-def _page(template: str, dataset: str, written_for: str, **content: Any) -> bytes:
+def _page(template: str, **content: Any) -> bytes:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -433,32 +347,13 @@ def _page(template: str, dataset: str, written_for: str, **content: Any) -> byte
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["meaning"] = meaning
-    page = environment.get_template(f"{template}.html.j2").render(
-        site=SITE,
-        dataset=_name(dataset),
-        default_dataset=_name(written_for),
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        **content,
-    )
+    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    page = environment.get_template(f"{template}.html.j2").render(site=SITE, style=style, **content)
     return page.encode()
 
 
-def _check_size(page: bytes) -> None:
-    if len(page) > MAX_BYTES:
-        raise ValueError(
-            f"renders to a page of {len(page) / 1e6:.2f} MB, above the limit of "
-            f"{MAX_BYTES / 1e6:.1f} MB: draw fewer figures or at a lower resolution"
-        )
-
-
-def _headlines(reports_dir: Path, name: str) -> list[dict[str, Any]]:
-    path = reports_dir / "results" / f"{name}.json"
-    results = files.read_json(path)["results"] if path.is_file() else []
-    return [result for result in results if result["headline"]][:MAX_HEADLINES]
-
-
 def _merge_header(table: Tag) -> None:
+    """Merge the row that pandas adds for the name of the index into the row of column names."""
     rows = [row("th") for row in table.select("thead tr")]
     if len(rows) != 2 or len(rows[0]) != len(rows[1]):
         return

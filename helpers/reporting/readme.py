@@ -1,0 +1,119 @@
+"""The generated parts of the README: findings, numbers, claims and notebooks, from the results."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from helpers import io
+from helpers.reporting import html
+from helpers.reporting.results import with_interval
+
+PROJECTS = (
+    "customised-ALS portfolio",
+    "store project",
+    "production pipeline",
+    "PySpark course project",
+    "MovieLens 100K project",
+)
+"""Whose claims are answered, in the order of the table."""
+
+_RUN_TIME = re.compile(r"\*\*Run time\*\*: ([^.\n]+)")
+
+
+def update(root: Path = Path(), *, check: bool = False) -> list[str]:
+    """Write the generated parts of ``README.md``; with ``check`` only name those that are stale."""
+    path = root / "README.md"
+    text = path.read_text(encoding="utf-8")
+    found = [
+        io.read_json(file) for file in sorted((root / "reports/results").glob("[0-9][0-9]_*.json"))
+    ]
+    parts = {
+        "findings": _findings(found),
+        "results": _results(found),
+        "claims": _claims(found),
+        "notebooks": _notebooks(root, {each["notebook"]: each["dataset"] for each in found}),
+    }
+    stale = []
+    for part, content in parts.items():
+        new = _replace(text, part, content)
+        if new != text:
+            stale.append(f"README.md: the part '{part}' is stale; `make readme` writes it")
+        text = new
+    if stale and not check:
+        io.write_text(path, text)
+    return stale
+
+
+def _findings(found: list[dict[str, Any]]) -> str:
+    """What notebooks 3 to 7 found, one sentence each."""
+    return "\n".join(
+        f"- {each['finding']} ([notebook {_number(each)}](reports/{each['notebook']}.html))"
+        for each in found
+        if 3 <= _number(each) <= 7 and "finding" in each
+    )
+
+
+def _results(found: list[dict[str, Any]]) -> str:
+    rows = [
+        (_link(each), result["metric"], _shown(result), result["definition"])
+        for each in found
+        for result in each["results"]
+        if result["headline"]
+    ]
+    return _table(("Notebook", "Metric", "Value", "What it is"), rows)
+
+
+def _claims(found: list[dict[str, Any]]) -> str:
+    claims = [(claim, _link(each)) for each in found for claim in each.get("claims", [])]
+    for claim, link in claims:
+        if claim["project"] not in PROJECTS:
+            known = ", ".join(PROJECTS)
+            raise ValueError(f"{link} answers a claim of {claim['project']!r}; known are {known}")
+    claims.sort(key=lambda claim: PROJECTS.index(claim[0]["project"]))
+    keys = ("project", "claim", "verdict", "finding")
+    rows = [(*(claim[key] for key in keys), link) for claim, link in claims]
+    return _table(("Project", "Claim", "Verdict", "What we found", "Notebook"), rows)
+
+
+def _notebooks(root: Path, datasets: dict[str, str]) -> str:
+    rows = []
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        notebook = html.read(path)
+        number, title, question = html.heading(notebook)
+        time = _RUN_TIME.search(notebook.cells[0].source)
+        cells = (question, datasets.get(path.stem, "–"), time[1] if time else "–")
+        report = f"[HTML](reports/{path.stem}.html)"
+        rows.append((f"[{number}. {title}](notebooks/{path.name})", *cells, report))
+    return _table(("Notebook", "Question", "Data", "Run time", "Report"), rows)
+
+
+def _number(result: dict[str, Any]) -> int:
+    return int(result["notebook"][:2])
+
+
+def _link(result: dict[str, Any]) -> str:
+    return f"[{_number(result)}](reports/{result['notebook']}.html)"
+
+
+def _shown(result: dict[str, Any]) -> str:
+    """The value with its interval, which most notebooks show themselves."""
+    if not result["interval"] or "[" in result["shown"]:
+        return str(result["shown"])
+    interval = with_interval(result["value"], *result["interval"]).partition(" ")[2]
+    return f"{result['shown']} {interval}"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    cells = ([cell.replace("|", r"\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _replace(text: str, part: str, content: str) -> str:
+    pattern = re.compile(rf"(<!-- {part} -->\n).*?(<!-- /{part} -->)", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise ValueError(
+            f"README.md must have one pair of lines '<!-- {part} -->' and '<!-- /{part} -->'"
+        )
+    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
