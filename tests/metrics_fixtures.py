@@ -1,13 +1,10 @@
 """The same lists in the shapes that other libraries want them in."""
 
 import numpy as np
-import pandas as pd
 from hypothesis import strategies as st
 from implicit.recommender_base import RecommenderBase
 from numba.typed import List as TypedList
 from scipy.sparse import csr_matrix
-
-from helpers import metrics
 
 
 class FixedLists(RecommenderBase):
@@ -26,11 +23,6 @@ class FixedLists(RecommenderBase):
     def similar_users(self, *arguments, **options): ...
 
 
-def per_user(found: metrics.Ranking) -> pd.DataFrame:
-    """All values of a ranking; the linter takes it for a frame."""
-    return found.per_user
-
-
 def filled(top_n: np.ndarray, n_items: int) -> np.ndarray:
     """Lists whose empty places hold items beyond the catalogue, which are never relevant."""
     return np.where(top_n >= 0, top_n, n_items + np.arange(top_n.shape[1]))
@@ -42,9 +34,9 @@ def ranx_run(top_n: np.ndarray) -> TypedList:
     return TypedList([np.column_stack([items, falling]) for items in top_n.astype(np.float64)])
 
 
-def ranx_qrels(held_out: csr_matrix) -> TypedList:
+def ranx_qrels(test: csr_matrix) -> TypedList:
     """Relevant items of each user with relevance 1, as ranx keeps them."""
-    rows = np.split(held_out.indices.astype(np.float64), held_out.indptr[1:-1])
+    rows = np.split(test.indices.astype(np.float64), test.indptr[1:-1])
     return TypedList([np.column_stack([items, np.ones(len(items))]) for items in rows])
 
 
@@ -59,7 +51,7 @@ def scores_of(top_n: np.ndarray, n_columns: int) -> np.ndarray:
 def random_case(
     seed: int, n_users: int = 12, n_items: int = 20, n: int = 8
 ) -> tuple[np.ndarray, csr_matrix]:
-    """Lists, some of them cut short, and held-out items, none for some users."""
+    """Lists, some of them cut short, and test items, none for some users."""
     rng = np.random.default_rng(seed)
     top_n = rng.permuted(np.tile(np.arange(n_items), (n_users, 1)), axis=1)[:, :n]
     length = rng.integers(n + 1, size=n_users)
@@ -67,10 +59,10 @@ def random_case(
         np.arange(n) < np.maximum(length, rng.random(n_users) < 0.5)[:, None], top_n, -1
     )
     share = rng.choice([0.0, 0.05, 0.3, 0.9], size=(n_users, 1))
-    held_out = csr_matrix((rng.random((n_users, n_items)) < share) * rng.random((n_users, n_items)))
-    if held_out.nnz == 0:
-        held_out = csr_matrix(([1.0], ([0], [0])), shape=held_out.shape)
-    return top_n, held_out
+    test = csr_matrix((rng.random((n_users, n_items)) < share) * rng.random((n_users, n_items)))
+    if test.nnz == 0:
+        test = csr_matrix(([1.0], ([0], [0])), shape=test.shape)
+    return top_n, test
 
 
 @st.composite

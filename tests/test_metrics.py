@@ -1,24 +1,26 @@
 import tracemalloc
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
-from metrics_fixtures import per_user
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.stats import ttest_rel
 
 from helpers import metrics
+from helpers.metrics import uncertainty
 
-held_out = csr_matrix([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0]])
+test = csr_matrix([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0]])
 top_n = np.array([[0, 1, 2], [2, 3, 0], [0, 1, -1]])
 
 
 def test_hits_and_hit_rate_by_hand():
-    hits = metrics.hits(top_n, held_out)
-    np.testing.assert_array_equal(hits, [[1, 0, 0], [0, 1, 0], [0, 0, 0]])
-    np.testing.assert_array_equal(metrics.hit_rate_at_k(hits, 1), [1, 0, 0])
-    np.testing.assert_array_equal(metrics.hit_rate_at_k(hits, 3), [1, 1, 0])
+    expected = [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(metrics.hits(top_n, test), expected)
+    found = metrics.accuracy(top_n, test, [1, 3])
+    assert found["hit rate@1"].tolist() == [1, 0, 0]
+    assert found["hit rate@3"].tolist() == [1, 1, 0]
 
 
 def test_the_padding_never_hits():
@@ -27,7 +29,7 @@ def test_the_padding_never_hits():
 
 
 def test_coverage_and_overlap_by_hand():
-    assert metrics.catalogue_coverage(top_n, n_items=8) == 0.5
+    assert metrics.coverage(top_n, n_items=8) == 0.5
     other = np.array([[2, 1, 0], [2, 1, -1], [0, 1, 3]])
     assert metrics.mean_overlap(top_n, other) == pytest.approx((1 + 1 / 3 + 1) / 3)
     assert metrics.mean_overlap(np.array([[0], [-1]]), np.array([[0], [-1]])) == 1
@@ -43,16 +45,52 @@ def test_the_bootstrap_interval_is_that_of_the_normal_law_for_many_users():
     assert metrics.bootstrap_interval(np.ones(5)) == (1, 1)
 
 
-def test_the_summary_holds_the_parts():
-    found = metrics.summary(top_n, held_out, 2)
-    assert found["hit rate"] == pytest.approx(2 / 3)
-    assert found["coverage"] == 1  # items 0, 1, 2, 3 in the first two places
-    assert found["low"] <= found["hit rate"] <= found["high"]
+def test_the_bootstrap_interval_is_that_of_resampled_means():
+    values = np.random.default_rng(5).random(300) ** 3
+    rng = np.random.default_rng(9)
+    means = rng.choice(values, size=(100_000, 300)).mean(axis=1)
+    expected = np.quantile(means, [0.1, 0.9])
+    found = metrics.bootstrap_interval(values, confidence=0.8, n_resamples=20_000, seed=7)
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
-def test_all_measures_of_one_user_by_hand():
+def test_one_user_has_an_interval_without_width():
+    assert metrics.bootstrap_interval(np.array([0.3])) == (0.3, 0.3)
+
+
+@pytest.mark.parametrize("draws", [1, 700, 10**6])
+def test_intervals_and_tests_do_not_depend_on_the_batches(monkeypatch, draws):
+    values = np.random.default_rng(2).normal(0.1, size=41)
+    expected = metrics.paired(values, values * 0)
+    monkeypatch.setattr(uncertainty, "DRAWS", draws)
+    assert metrics.paired(values, values * 0) == expected
+
+
+def test_half_a_million_users_take_megabytes():
+    values = np.random.default_rng(0).random(500_000)
+    tracemalloc.start()
+    metrics.paired(values, values[::-1], n_resamples=10)
+    peak = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    assert peak < 60  # MiB; all resamples at a time would take 76 and more
+
+
+def test_the_verdict_is_that_of_the_interval():
+    pairs = {(0.1, 0.2): "ahead", (-0.2, -0.1): "behind", (-0.1, 0.1): "tied", (0, 0.1): "tied"}
+    for (low, high), verdict in pairs.items():
+        assert metrics.Paired(0.05, low, high, 0.2).verdict == verdict
+
+
+def test_wilson_by_its_formula():
+    z, share, n = 1.959963984540054, Fraction(3, 40), 40
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(float(share * (1 - share)) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    assert metrics.wilson(3, 40) == pytest.approx((centre - half, centre + half), abs=1e-12)
+
+
+def test_all_metrics_of_one_user_by_hand():
     """Relevant: items 0, 1, 2, 3. The list has hits in places 1 and 3 of 4."""
-    found = metrics.ranking(np.array([[3, 9, 0, 8]]), csr_matrix(np.arange(10) < 4), [2, 4])
+    found = metrics.accuracy(np.array([[3, 9, 0, 8]]), csr_matrix(np.arange(10) < 4), [2, 4])
     gains = 1 / np.log2([2, 3, 4, 5])
     expected = {
         "precision@2": 1 / 2,
@@ -72,43 +110,33 @@ def test_all_measures_of_one_user_by_hand():
         "ndcg@4": (gains[0] + gains[2]) / gains.sum(),
         "mrr@4": 1,
     }
-    assert per_user(found).loc[0].to_dict() == pytest.approx(expected, abs=1e-12)
-    assert list(found.means().index) == list(expected)
+    assert found.loc[0].to_dict() == pytest.approx(expected, abs=1e-12)
+    assert list(found) == list(expected)
 
 
 def test_an_empty_place_is_a_miss_and_an_empty_list_scores_zero():
-    found = metrics.ranking(np.array([[-1, 1], [-1, -1]]), csr_matrix([[0, 1], [1, 0]]), [2])
+    found = metrics.accuracy(np.array([[-1, 1], [-1, -1]]), csr_matrix([[0, 1], [1, 0]]), [2])
     assert found["precision@2"].tolist() == [0.5, 0]
     assert found["mrr@2"].tolist() == [0.5, 0]
 
 
-def test_users_with_nothing_held_out_are_left_out_and_counted():
+def test_users_without_test_items_are_left_out():
     lists = np.array([[0, 1], [1, 0], [1, 2]])
-    found = metrics.ranking(lists, csr_matrix([[0, 0, 0], [0, 1, 0], [0, 0, 0]]), [1])
-    assert found.n_left_out == 2
-    assert found["ndcg@1"].index.tolist() == [1]
-    assert found.means()["ndcg@1"] == 1  # a mean of one user, not of three
+    found = metrics.accuracy(lists, csr_matrix([[0, 0, 0], [0, 1, 0], [0, 0, 0]]), [1])
+    assert found.index.tolist() == [1]
+    assert found.mean()["ndcg@1"] == 1  # a mean of one user, not of three
     assert np.isnan(metrics.auc(np.eye(2), csr_matrix([[0, 0], [0, 1]]))).tolist() == [True, False]
 
 
-def test_the_ranking_gives_intervals_and_names_what_it_has():
-    found = metrics.ranking(top_n, held_out, [2])
-    assert found.interval("ndcg@2", seed=3) == metrics.bootstrap_interval(found["ndcg@2"], seed=3)
-    with pytest.raises(KeyError, match="'ndcg@10' was not computed; there are precision@2, recall"):
-        found.interval("ndcg@10")
-
-
 def test_a_stored_cell_is_relevant_in_whatever_form_the_matrix_comes():
-    expected = metrics.hits(top_n, held_out)
-    rows, columns = held_out.nonzero()
-    twice = coo_matrix((np.zeros(8), (np.tile(rows, 2), np.tile(columns, 2))), held_out.shape)
-    unsorted = held_out[:, ::-1][:, ::-1]
-    for matrix in (twice, unsorted, held_out.tocsc(), held_out.astype(np.int8)):
+    expected = metrics.hits(top_n, test)
+    rows, columns = test.nonzero()
+    twice = coo_matrix((np.zeros(8), (np.tile(rows, 2), np.tile(columns, 2))), test.shape)
+    unsorted = test[:, ::-1][:, ::-1]
+    for matrix in (twice, unsorted, test.tocsc(), test.astype(np.int8)):
         np.testing.assert_array_equal(metrics.hits(top_n, matrix), expected)
-    found = metrics.ranking(top_n, twice, [3])
-    pd.testing.assert_frame_equal(
-        per_user(found), per_user(metrics.ranking(top_n, held_out, [3])), check_exact=True
-    )
+    found = [metrics.accuracy(top_n, matrix, [3]) for matrix in (test, twice)]
+    pd.testing.assert_frame_equal(*found, check_exact=True)
 
 
 def test_memory_does_not_grow_with_users_times_items():
@@ -117,30 +145,28 @@ def test_memory_does_not_grow_with_users_times_items():
     lists = np.sort(rng.integers(n_items // 10, size=(n_users, 10)), axis=1) * 10 + np.arange(10)
     truth = csr_matrix((np.ones(n_users), (np.arange(n_users), lists[:, 3])), (n_users, n_items))
     tracemalloc.start()
-    found = metrics.ranking(lists, truth, [5, 10], seen=csr_matrix(truth.shape))
+    found = metrics.accuracy(lists, truth, [5, 10], train=csr_matrix(truth.shape))
     peak = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
-    assert found.means()["mrr@5"] == 1 / 4
+    assert found.mean()["mrr@5"] == 1 / 4
     assert peak < 30  # MiB
 
 
-def test_ranks_and_auc_leave_out_what_is_seen():
+def test_ranks_and_auc_leave_out_the_training_set():
     scores = np.array([[4.0, 3.0, 2.0, 1.0]])
-    held, seen = csr_matrix([[0, 0, 5, 0]]), csr_matrix([[1, 0, 0, 0]])
-    assert metrics.percentile_ranks(scores, held).tolist() == [2 / 3]
-    assert metrics.percentile_ranks(scores, held, seen).tolist() == [1 / 2]
-    assert metrics.auc(scores, held, seen).tolist() == [1 / 2]
-    assert metrics.roem(scores.astype(int), held, seen) == 0.5
+    relevant, train = csr_matrix([[0, 0, 5, 0]]), csr_matrix([[1, 0, 0, 0]])
+    assert metrics.percentile_ranks(scores, relevant).tolist() == [2 / 3]
+    assert metrics.percentile_ranks(scores, relevant, train).tolist() == [1 / 2]
+    assert metrics.auc(scores, relevant, train).tolist() == [1 / 2]
+    assert metrics.roem(scores.astype(int), relevant, train) == 0.5
     alone = csr_matrix([[1, 1, 0, 1]])
-    assert metrics.percentile_ranks(scores, held, alone).tolist() == [0.5]
-    assert np.isnan(metrics.auc(scores, held, alone)).all()
+    assert metrics.percentile_ranks(scores, relevant, alone).tolist() == [0.5]
+    assert np.isnan(metrics.auc(scores, relevant, alone)).all()
 
 
 def test_stored_zeros_are_rows_of_weight_zero():
-    """The cross join of the SQL variant: every missing pair stands there with a zero."""
     scores = np.array([[0.9, 0.5, 0.5, 0.1]])
     joined = csr_matrix((np.array([0.0, 2, 0, 1]), ([0] * 4, range(4))), shape=(1, 4))
-    assert metrics.roem_of_test_rows(scores, joined) == pytest.approx((2 * 1 / 3 + 1 * 1) / 3)
     assert metrics.roem(scores, joined) == pytest.approx((2 * 1.5 / 3 + 1 * 1) / 3)
 
 
@@ -155,30 +181,23 @@ def test_beyond_accuracy_by_hand():
     assert metrics.novelty(np.array([[3]]), counts, 8) == 3  # nobody has it: as if one user had
     assert metrics.personalisation(lists) == pytest.approx(0.5)
     assert metrics.personalisation(np.array([[0, 1], [1, 0]])) == pytest.approx(0)
+    assert np.isnan(metrics.personalisation(np.array([[0, 1], [-1, -1]])))
     genres = np.array([[1, 1], [1, 0], [0, 0], [0, 2]])
     diversity = metrics.intra_list_diversity(np.array([[0, 1], [1, 3], [1, 2]]), genres)
     np.testing.assert_allclose(diversity, [1 - np.sqrt(0.5), 1, np.nan])
 
 
-def test_beyond_holds_the_parts():
+def test_beyond_accuracy_holds_the_parts():
     lists, counts = np.array([[0, 1], [0, 2]]), np.array([8, 4, 1, 0])
     features = {"genres": csr_matrix(np.eye(4)), "none": np.zeros((4, 2))}
-    found = metrics.beyond(lists, counts, 8, features=features, other=lists[:, ::-1])
-    assert found.index.tolist() == [
+    found = metrics.beyond_accuracy(lists, counts, 8, features)
+    assert list(found) == [
         "coverage", "gini", "top 1% share", "novelty", "personalisation",
-        "diversity (genres)", "diversity (none)", "stability",
+        "diversity (genres)", "diversity (none)",
     ]  # fmt: skip
     assert found["novelty"] == 1
     assert found["diversity (genres)"] == 1
     assert np.isnan(found["diversity (none)"])
-    assert found["stability"] == 1
-
-
-def test_the_bootstrap_gives_what_notebook_3_was_written_with():
-    values = np.random.default_rng(5).random(300) ** 3
-    assert metrics.bootstrap_interval(values) == (0.20950511682138126, 0.2753229220924634)
-    other = metrics.bootstrap_interval(values, seed=7, confidence=0.8, n_resamples=501)
-    assert other == (0.21936635143030164, 0.262205188812262)
 
 
 def test_the_sign_flip_test_is_near_the_exact_one_over_all_signs():
@@ -213,72 +232,65 @@ counts = np.array([5, 3, 1, 0])
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.hits(top_n[:2], held_out), "top_n has 2 users but held_out has 3"),
+        (lambda: metrics.hits(top_n[:2], test), "top_n has 2 users but test has 3"),
         (
-            lambda: metrics.hits(top_n * 1.0, held_out),
+            lambda: metrics.hits(top_n * 1.0, test),
             "dtype float64, expected item indexes as whole",
         ),
-        (lambda: metrics.hits(top_n[0], held_out), r"top_n has shape \(3,\)"),
-        (lambda: metrics.hits(top_n + 1, held_out), "from 0 to 4, expected -1 .padding. to 3"),
-        (lambda: metrics.hits(top_n - 1, held_out), "from -2 to 2, expected -1"),
-        (lambda: metrics.hit_rate_at_k(np.zeros((2, 3), bool), 4), "k is 4, expected 1 to 3"),
-        (lambda: metrics.hit_rate_at_k(np.zeros((2, 3), bool), 0), "k is 0"),
+        (lambda: metrics.hits(top_n[0], test), r"top_n has shape \(3,\)"),
+        (lambda: metrics.hits(top_n + 1, test), "from 0 to 4, expected -1 .padding. to 3"),
+        (lambda: metrics.hits(top_n - 1, test), "from -2 to 2, expected -1"),
         (lambda: metrics.mean_overlap(top_n, top_n[:, :2]), "expected equal"),
         (lambda: metrics.mean_overlap(top_n * 0 - 1, top_n), "first holds no item"),
-        (lambda: metrics.summary(top_n[:1], csr_matrix((1, 4)), 2), "1 of 1 users have nothing"),
-        (lambda: metrics.ranking(top_n, held_out, [5]), "ks holds 5 but the catalogue has 4 items"),
+        (lambda: metrics.accuracy(top_n, test, [1, 4]), "ks holds 4, expected.* 1 to 3"),
+        (lambda: metrics.accuracy(top_n, test, [0]), "ks holds 0, expected whole numbers from 1"),
+        (lambda: metrics.accuracy(top_n, test, [1.5]), "ks holds 1.5, expected whole numbers"),
+        (lambda: metrics.accuracy(top_n, test, [True]), "ks holds True"),
+        (lambda: metrics.accuracy(top_n, test, []), "one or more different cut-offs"),
+        (lambda: metrics.accuracy(top_n, test, [2, 2]), "one or more different cut-offs"),
+        (lambda: metrics.accuracy(top_n[:2], test, [2]), "top_n has 2 users but test has 3"),
+        (lambda: metrics.accuracy(top_n / 1, test, [2]), "dtype float64"),
+        (lambda: metrics.accuracy(top_n + 1, test, [2]), "from 0 to 4"),
         (
-            lambda: metrics.ranking(top_n, held_out, [1, 4]),
-            "ks holds 4 but the lists have 3 places",
-        ),
-        (lambda: metrics.ranking(top_n, held_out, [0]), "ks holds 0, expected whole numbers of 1"),
-        (lambda: metrics.ranking(top_n, held_out, [1.5]), "ks holds 1.5, expected whole numbers"),
-        (lambda: metrics.ranking(top_n, held_out, [True]), "ks holds True"),
-        (lambda: metrics.ranking(top_n, held_out, []), "one or more different cut-offs"),
-        (lambda: metrics.ranking(top_n, held_out, [2, 2]), "one or more different cut-offs"),
-        (lambda: metrics.ranking(top_n[:2], held_out, [2]), "top_n has 2 users but held_out has 3"),
-        (lambda: metrics.ranking(top_n / 1, held_out, [2]), "dtype float64"),
-        (lambda: metrics.ranking(top_n + 1, held_out, [2]), "from 0 to 4"),
-        (
-            lambda: metrics.ranking(np.array([[0, 1], [2, 2], [3, 3]]), held_out, [2]),
+            lambda: metrics.accuracy(np.array([[0, 1], [2, 2], [3, 3]]), test, [2]),
             "2 lists of top_n hold an item twice, the first in row 1",
         ),
         (
-            lambda: metrics.ranking(top_n, held_out, [2], seen=csr_matrix(np.eye(3, 4, k=1))),
-            r"top_n holds 2 items that the user has seen, first in row 0: \[1\]",
+            lambda: metrics.accuracy(top_n, test, [2], train=csr_matrix(np.eye(3, 4, k=1))),
+            r"top_n holds 2 items of the training set, first in row 0: \[1\]",
         ),
         (
-            lambda: metrics.ranking(top_n, held_out, [2], seen=csr_matrix((4, 3))),
-            r"seen has shape \(4, 3\) but held_out \(3, 4\)",
+            lambda: metrics.accuracy(top_n, test, [2], train=csr_matrix((4, 3))),
+            r"train has shape \(4, 3\) but test \(3, 4\)",
         ),
         (
-            lambda: metrics.ranking(top_n, csr_matrix((3, 4)), [2]),
-            "none of the 3 users has anything held out",
+            lambda: metrics.accuracy(top_n, csr_matrix((3, 4)), [2]),
+            "test is empty for all 3 users",
         ),
-        (lambda: metrics.auc(scores.T, held_out), r"scores has shape \(4, 3\) but held_out"),
-        (lambda: metrics.auc(broken, held_out), "scores holds 3 values that are NaN or infinite"),
-        (lambda: metrics.roem(endless, held_out), "3 values that are NaN or infinite.*in seen"),
-        (lambda: metrics.roem(scores, -held_out), "values from -1 with a sum of -4"),
-        (lambda: metrics.roem(scores, held_out * 0), "not all 0"),
-        (lambda: metrics.roem(scores, held_out, held_out), "4 items are both held out and seen"),
-        (lambda: metrics.auc(scores, held_out, held_out[:2]), r"seen has shape \(2, 4\)"),
-        (lambda: metrics.percentile_ranks(broken, held_out), "NaN or infinite"),
-        (lambda: metrics.roem_of_test_rows(broken, held_out), "NaN or infinite"),
-        (lambda: metrics.catalogue_coverage(top_n, 3), "from -1 to 3, expected -1 .padding. to 2"),
-        (lambda: metrics.catalogue_coverage(top_n[:0], 0), "n_items is 0"),
+        (lambda: metrics.auc(scores.T, test), r"scores has shape \(4, 3\), test \(3, 4\)"),
+        (lambda: metrics.auc(broken, test), "scores holds 3 values that are NaN or infinite"),
+        (lambda: metrics.roem(endless, test), "3 values that are NaN or infinite.*belong in train"),
+        (lambda: metrics.roem(scores, -test), "values from -1 with a sum of -4"),
+        (lambda: metrics.roem(scores, test * 0), "not all 0"),
+        (lambda: metrics.roem(scores, test, test), "4 cells are in test and in train"),
+        (lambda: metrics.auc(scores, test, test[:2]), r"and train \(2, 4\)"),
+        (lambda: metrics.percentile_ranks(broken, test), "NaN or infinite"),
+        (lambda: metrics.coverage(top_n, 3), "from -1 to 3, expected -1 .padding. to 2"),
         (lambda: metrics.gini(top_n * 0 - 1, 4), "top_n holds no item"),
         (lambda: metrics.popular_share(top_n, counts, top=1.5), "top is 1.5"),
         (lambda: metrics.popular_share(top_n, counts[:3]), "from -1 to 3"),
-        (lambda: metrics.popular_share(top_n, -counts), "a least value of -5"),
-        (lambda: metrics.novelty(top_n, counts, 4), "counts go up to 5 but n_users is 4"),
+        (lambda: metrics.novelty(top_n, -counts, 9), "counts go from -5 to 0"),
+        (lambda: metrics.novelty(top_n, counts, 4), "counts go from 0 to 5 but n_users is 4"),
         (lambda: metrics.intra_list_diversity(top_n, broken.T), "NaN or infinite"),
         (lambda: metrics.intra_list_diversity(top_n, scores), "from -1 to 3"),
-        (lambda: metrics.personalisation(top_n[:1]), "1 of 1 lists hold an item"),
         (lambda: metrics.bootstrap_interval(np.array([])), "values is empty"),
         (lambda: metrics.bootstrap_interval(np.array([1, np.nan])), "holds 1 values that are NaN"),
         (lambda: metrics.bootstrap_interval(scores), r"shape \(3, 4\), expected one value"),
         (lambda: metrics.bootstrap_interval(scores[0], confidence=95), "confidence is 95"),
-        (lambda: metrics.bootstrap_interval(scores[0], n_resamples=0), "n_resamples is 0"),
+        (
+            lambda: metrics.bootstrap_interval(scores[0], n_resamples=0),
+            "n_resamples. must be positive",
+        ),
         (lambda: metrics.paired(scores[0], scores[0, :3]), "first has 4 users and second 3"),
         (
             lambda: metrics.paired(pd.Series(scores[0]), pd.Series(scores[0], index=[1, 2, 3, 4])),
@@ -293,5 +305,5 @@ def test_bad_arguments_get_a_clear_error(call, message):
 
 
 def test_a_dense_matrix_is_refused():
-    with pytest.raises(TypeError, match="held_out is a ndarray, expected a scipy sparse matrix"):
-        metrics.ranking(top_n, held_out.toarray(), [2])
+    with pytest.raises(TypeError, match="test is a ndarray, expected a scipy sparse matrix"):
+        metrics.accuracy(top_n, test.toarray(), [2])
