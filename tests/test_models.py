@@ -315,7 +315,7 @@ def test_bpr_learns_a_preference():
     [
         ("Ease", {}, r"name is 'Ease', expected one of \['random'"),
         ("ALS", {"nu": 1.0}, r"ALS has no settings \['nu'\]; known are \['factors'"),
-        ("EASE", {"weighting": "cubic"}, r"weighting is 'cubic', expected one of \['binary'"),
+        ("EASE", {"weighting": "cubic"}, r"weighting is 'cubic', expected one of \['raw'"),
         ("BPR", {"factors": 0}, "factors is 0, expected a whole number of at least 1"),
     ],
 )
