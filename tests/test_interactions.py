@@ -59,7 +59,9 @@ def test_without_times_the_order_of_the_rows_counts():
     pd.testing.assert_frame_equal(back, log.iloc[[1, 2, 3]].reset_index(drop=True))
     kept = interactions.select(np.array([True, False, True]))
     assert kept.timestamps is None
+    assert kept.order.tolist() == [1, 2]
     assert kept.to_frame()["value"].tolist() == [1, 2]
+    assert kept.select(np.array([True, False])).item_counts.tolist() == [1, 0]
 
 
 def test_merged_events_and_dropped_zeros_are_counted():
@@ -157,7 +159,7 @@ BAD = {
     "null time": (good.assign(timestamp=pd.NaT), "null entries: {'timestamp': 2}"),
     "nan": (good.assign(value=[1, np.nan]), "null entries: {'value': 1}"),
     "infinite": (good.assign(value=[1, np.inf]), "1 negative or non-finite"),
-    "negative": (good.assign(value=[1, -2.0]), "first: -2.0"),
+    "negative": (good.assign(value=[1, -0.5]), "first: -0.5"),
     "naive time": (good.assign(timestamp=pd.to_datetime([1, 2])), "expected UTC"),
     "only zeros": (good.assign(value=0.0), "none of positive value"),
     "empty": (good.iloc[:0], "0 events but none of positive value"),
@@ -201,10 +203,10 @@ def test_the_memory_formula_equals_the_measured_bytes():
 
 
 def test_an_example_user_is_the_preferred_or_a_median_one():
-    rows = [(user, item, 1, 1) for user, items in [("x", "a"), ("y", "ab"), ("z", "abc")]
-            for item in items]  # fmt: skip
+    known = {"w": "a", "z": "abcd", "y": "abc", "x": "ab"}
+    rows = [(user, item, 1, 1) for user, items in known.items() for item in items]
     interactions = Interactions.from_frame(frame(rows))
-    assert interactions.example_user("z") == "z"
+    assert interactions.example_user("w") == "w"
     assert interactions.example_user("nobody") == "y"
 
 
