@@ -1,7 +1,7 @@
 """Small notebooks for the tests of the runner and of the hygiene rules."""
 
 import base64
-import io
+import io as bytes_io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,23 +9,29 @@ import nbformat
 from nbformat import NotebookNode, v4
 from PIL import Image
 
-from helpers import notebooks
+from helpers import io
 
 STANDARD = """\
 dataset: str = "movielens-100k"  # name or path
-data_dir: str = "../data"  # folder of the data
+processed_dir: str = "../data/processed/movielens-100k"  # folder of derived data
 reports_dir: str = "../reports"  # folder of the reports
 """
 MIDDLE = "02_middle.ipynb"
 NEIGHBOURS = ("01_first.ipynb", "03_last.ipynb")
+ANSWER = "It holds, by **1** to 0."
+N_CELLS = 25
 
 
 def png(colours: tuple[int, int] = (0, 255)) -> str:
     image = Image.new("L", (20, 20), colours[0])
     image.putpixel((10, 10), colours[1])
-    file = io.BytesIO()
+    file = bytes_io.BytesIO()
     image.save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
+
+
+def shown(kind: str, content: str) -> NotebookNode:
+    return v4.new_output("display_data", {kind: content})
 
 
 def valid() -> NotebookNode:
@@ -35,21 +41,23 @@ def valid() -> NotebookNode:
         {"image/png": png(), "text/plain": "<Figure>"},
         metadata={"image/png": {"alt": "one point"}},
     )
-    notebook = build(
-        [
-            "# 2. The middle: does it hold?\n\n"
-            "[Previous](01_first.ipynb) · [Next](03_last.ipynb#start)",
-            ("from helpers import plots", []),
-            "These can be set:",
-            (STANDARD, []),
-            "## A figure\n\nIt has one point:",
-            ("# One point is enough.\nplots.show(1)", [figure]),
-            "It is printed too:",
-            ("print(1)", [v4.new_output("stream", name="stdout", text="1\n")]),
-            "## What we found\n\nIt holds.\n\n## Limits\n\nOne point.\n\n## References\n\nNone.",
-            ("write_results([])", []),
-        ]
-    )
+    start = [
+        "# 2. The middle: does it hold?\n\n"
+        "[Previous](01_first.ipynb) · [Next](03_last.ipynb#start)",
+        ("from helpers import plots, reporting", []),
+        ("answer = reporting.answer_slot()", [shown("text/markdown", ANSWER)]),
+        (STANDARD, []),
+        "## A figure\n\nIt has one point:",
+        ("# One point is enough.\nplots.show(1)", [figure]),
+        "It is printed too:",
+        ("print(1)", [v4.new_output("stream", name="stdout", text="1\n")]),
+    ]
+    end = [
+        "## What we found\n\nIt holds.\n\n## Limits\n\nOne point.\n\n## References\n\nNone.",
+        ("write_results([])", []),
+    ]
+    notebook = build([*start, *["A thought."] * (N_CELLS - len(start) - len(end)), *end])
+    notebook.cells[2].metadata.tags = ["answer", "hide-input", "nbval-ignore-output"]
     notebook.cells[3].metadata.tags = ["parameters"]
     return notebook
 
@@ -69,11 +77,16 @@ def build(cells: Sequence[str | tuple[str, list[NotebookNode]]]) -> NotebookNode
     return notebook
 
 
-def save_valid(folder: Path, notebook: NotebookNode | None = None) -> Path:
+def write(path: Path, notebook: NotebookNode) -> Path:
+    io.write_text(path, nbformat.writes(notebook) + "\n")
+    return path
+
+
+def save_valid(root: Path, notebook: NotebookNode | None = None) -> Path:
     for name in NEIGHBOURS:
-        notebooks.write(folder / name, v4.new_notebook())
-    notebooks.write(folder / MIDDLE, notebook or valid())
-    return folder / MIDDLE
+        write(root / "notebooks" / name, v4.new_notebook())
+    io.write_json(root / "reports" / "results" / "02_middle.json", {"answer": ANSWER})
+    return write(root / "notebooks" / MIDDLE, notebook or valid())
 
 
 def save_runnable(root: Path, name: str, *sources: str, parameters: str = STANDARD) -> Path:
@@ -84,9 +97,7 @@ def save_runnable(root: Path, name: str, *sources: str, parameters: str = STANDA
     ]
     notebook.cells += [v4.new_code_cell(source) for source in (parameters, *sources)]
     notebook.cells[1].metadata.tags = ["parameters"]
-    path = root / "notebooks" / f"{name}.ipynb"
-    notebooks.write(path, notebook)
-    return path
+    return write(root / "notebooks" / f"{name}.ipynb", notebook)
 
 
 def outputs(path: Path) -> list[str]:

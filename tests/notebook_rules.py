@@ -1,43 +1,46 @@
 """Hygiene of a notebook: rules that its file must keep, each a function that yields findings.
 
 The reader of a rendered notebook cannot run it: preserved outputs come from one run, top to bottom,
-nothing in them belongs to one machine, and the code is short and led by prose.
+nothing in them belongs to one machine or one minute, and the answer stands first.
 """
 
 import ast
 import base64
 import io
+import json
 import re
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from statistics import median
 
-import nbformat
 from nbformat import NotebookNode
 from PIL import Image
 
-from helpers import files
+from helpers import portfolio
+from helpers.reporting import html
 
-PATTERN = "[0-9][0-9]_*.ipynb"
-STANDARD_PARAMETERS = {"dataset": "str", "data_dir": "str", "reports_dir": "str"}
-SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
+STANDARD_PARAMETERS = ("dataset", "reports_dir")
+READERS_PARAMETERS = ("processed_dir",)
+FIRST_PARAMETERS = ("columns", "items", "data_dir")
+STORE = 7
+"""The notebook that is written for a store's log: it may speak of it, and has its own length."""
 
 MAX_BYTES = 1_000_000
-MAX_LINES = 15
-MAX_MEDIAN_LINES = 5
-MAX_DEF_LINES = 3
+MAX_LINES = 20
+CELLS = (25, 60)
+MAX_CODE_CELLS_IN_A_ROW = 4
 
-TAGS = {"parameters", "hide-input", "headline-figure", "nbval-ignore-output"}
+TAGS = {"parameters", "hide-input", "headline-figure", "nbval-ignore-output", "answer"}
+ANSWER_TAGS = {"answer", "hide-input", "nbval-ignore-output"}
 IMAGES = {"image/png", "image/jpeg"}
 SECTIONS = ("## What we found", "## Limits", "## References")
 
-HEADING = re.compile(r"# (?P<number>\d+)\. (?P<title>[^:]+): (?P<question>.+\?)")
-PARAMETER = re.compile(
-    r"(?P<name>[a-z]\w*): (?P<type>\w+(?:\[\w+\])?) = (?P<value>.+?)  # (?P<meaning>\S.*)"
-)
+PARAMETER = re.compile(r"[a-z]\w*: \w+(?:\[\w+\])? = .+?  # \S.*")
 LINK = re.compile(r"\]\(([^)\s#]+\.ipynb)(?:#[^)]*)?\)")
+ONE_DATA_SET = re.compile(r"\b(?:films?|movies?|movielens)\b", re.I)
+DURATION = re.compile(r"\b\d[\d.,]*\s(?:ms|µs|s|sec|seconds?|min|minutes?)\b")
 # The classes of one letter keep this file itself free of what it looks for.
 PRIVATE = {
     "an absolute path": re.compile(
@@ -81,126 +84,10 @@ class Finding:
         return f"{where}: {self.message}"
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One line of a ``parameters`` cell: ``name: type = default  # meaning``."""
-
-    name: str
-    type: str
-    default: object
-    meaning: str
-
-
-def paths(folder: Path) -> list[Path]:
-    """The notebooks of a folder, in order of their number.
-
-    Examples
-    --------
-    >>> paths(Path("no such folder"))
-    []
-    """
-    return sorted(folder.glob(PATTERN))
-
-
-def read(path: Path) -> NotebookNode:
-    """A notebook, upgraded to format 4.
-
-    Raises
-    ------
-    ValueError
-        If the file is no notebook.
-    """
-    try:
-        notebook: NotebookNode = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a notebook ({error}); restore it from git") from error
-    return notebook
-
-
-def write(path: Path, notebook: NotebookNode) -> None:
-    """Write a notebook, whole or not at all."""
-    text = nbformat.writes(notebook)
-    files.write_text(path, text + "\n")
-
-
-def heading(notebook: NotebookNode) -> re.Match[str] | None:
-    """The groups ``number``, ``title`` and ``question`` of the first line, if it has that form."""
-    first = notebook.cells[0] if notebook.cells else None
-    if first is None or first.cell_type != "markdown" or not first.source:
-        return None
-    return HEADING.fullmatch(first.source.splitlines()[0].rstrip())
-
-
-def fits(value: object, kind: str) -> bool:
-    """Whether a value has a declared type: a scalar, or a list of one.
-
-    Examples
-    --------
-    >>> fits(64, "int"), fits(64, "float"), fits(True, "int"), fits([5, 10], "list[int]")
-    (True, True, False, True)
-    """
-    if kind.startswith("list["):
-        return isinstance(value, list) and all(fits(part, kind[5:-1]) for part in value)
-    if isinstance(value, bool) or kind not in SCALARS:
-        return kind == "bool"
-    return isinstance(value, (int, float) if kind == "float" else SCALARS[kind])
-
-
-def parameter(line: str) -> Parameter:
-    """A line of a ``parameters`` cell.
-
-    Raises
-    ------
-    ValueError
-        If it has not the form ``name: type = literal  # meaning``, or the literal not the type.
-
-    Examples
-    --------
-    >>> parameter("factors: int = 50  # length of a factor vector")
-    Parameter(name='factors', type='int', default=50, meaning='length of a factor vector')
-    """
-    match = PARAMETER.fullmatch(line)
-    if match is None:
-        raise ValueError(f"{line!r} has not the form 'name: type = literal  # meaning'")
-    name, kind, text, meaning = match.groups()
-    try:
-        default = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        raise ValueError(f"the default of {name} is no literal: {text}") from None
-    if not fits(default, kind):
-        raise ValueError(f"the default of {name} is {text}, which is no {kind}")
-    return Parameter(name, kind, default, meaning)
-
-
-def parameters(notebook: NotebookNode) -> dict[str, Parameter]:
-    """The parameters that a notebook declares, by name.
-
-    Raises
-    ------
-    ValueError
-        If not exactly one code cell is tagged ``parameters``, or one of its lines is wrong.
-    """
-    cells = [cell for _, cell in _code(notebook) if "parameters" in _tags(cell)]
-    if len(cells) != 1:
-        raise ValueError(f"{len(cells)} code cells are tagged 'parameters'; exactly one must be")
-    lines = [parameter(line) for line in cells[0].source.splitlines() if line.strip()]
-    return {line.name: line for line in lines}
-
-
 def check(path: Path) -> list[Finding]:
-    """Every broken rule of a notebook; an empty list means that it is clean.
-
-    Parameters
-    ----------
-    path : Path
-        A notebook file; its neighbours in the folder are looked at for the links.
-
-    Returns
-    -------
-    list of Finding
-    """
+    """Every broken rule of a notebook; its neighbours in the folder are looked at for the links."""
     try:
-        notebook = read(path)
+        notebook = html.read(path)
     except ValueError as error:
         return [Finding(path.name, 0, str(error))]
     return [Finding(path.name, *found) for rule in RULES for found in rule(path, notebook)]
@@ -263,13 +150,23 @@ def tags(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
 def declared(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
     """One ``parameters`` cell of plain declarations, the standard ones among them."""
     try:
-        found = parameters(notebook)
+        found = portfolio.parameters(notebook)
     except ValueError as error:
         yield 0, str(error)
         return
-    for name, kind in STANDARD_PARAMETERS.items():
-        if name not in found or found[name].type != kind:
-            yield 0, f"does not declare the parameter '{name}: {kind}'"
+    wanted = [*STANDARD_PARAMETERS]
+    wanted += FIRST_PARAMETERS if _number(path) == 1 else []
+    wanted += READERS_PARAMETERS if _number(path) < STORE else []
+    for name in wanted:
+        if name not in found or found[name].type != "str":
+            yield 0, f"does not declare the parameter '{name}: str'"
+    for number, cell in _code(notebook):
+        for line in cell.source.splitlines() if "parameters" in _tags(cell) else []:
+            if not PARAMETER.fullmatch(line):
+                yield number, f"{line!r} has not the form 'name: type = literal  # meaning'"
+    for name, (kind, default) in found.items():
+        if not _fits(default, kind):
+            yield 0, f"the default of {name} is {default!r}, which is no {kind}"
 
 
 def size(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
@@ -278,45 +175,35 @@ def size(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
         yield 0, f"has {bytes_:,} bytes; at most {MAX_BYTES:,} are allowed"
 
 
-def short_cells(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
-    """Code cells are short."""
-    lines = {
-        number: sum(bool(line.strip()) for line in cell.source.splitlines())
-        for number, cell in _code(notebook)
-    }
-    for number, count in lines.items():
+def length(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
+    """As many cells as are read in one sitting, each short, with prose between them."""
+    if _number(path) != STORE and not CELLS[0] <= len(notebook.cells) <= CELLS[1]:
+        yield 0, f"has {len(notebook.cells)} cells; {CELLS[0]} to {CELLS[1]} are wanted"
+    for number, cell in _code(notebook):
+        count = sum(bool(line.strip()) for line in cell.source.splitlines())
         if count > MAX_LINES:
             yield number, f"has {count} lines; at most {MAX_LINES} are allowed"
-    if lines and (middle := median(lines.values())) > MAX_MEDIAN_LINES:
-        yield 0, f"its code cells have a median of {middle:g} lines; {MAX_MEDIAN_LINES} at most"
+    cells = enumerate(notebook.cells, start=1)
+    for kind, run in groupby(cells, key=lambda each: each[1].cell_type):
+        numbers = [number for number, _ in run]
+        if kind == "code" and len(numbers) > MAX_CODE_CELLS_IN_A_ROW:
+            yield numbers[-1], f"is the code cell number {len(numbers)} without prose between them"
 
 
 def plain_code(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
-    """Code cells hold plain Python that does its work in ``helpers``, none of it commented out."""
+    """Code cells hold plain Python, none of it commented out."""
     for number, cell in _code(notebook):
         for what, pattern in FORBIDDEN.items():
             if pattern.search(cell.source):
                 yield number, f"has {what}"
         try:
-            tree = ast.parse(cell.source)
+            ast.parse(cell.source)
         except SyntaxError as error:
             yield number, f"has a magic, a shell command or wrong syntax: {error.text}".strip()
             continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                length = (node.end_lineno or node.lineno) - node.lineno + 1
-                if length > MAX_DEF_LINES:
-                    yield number, f"defines {node.name} in {length} lines; move it to helpers"
         for comment in _comments(cell.source):
             if _is_code(comment):
                 yield number, f"has commented-out code: {comment}"
-
-
-def led_by_prose(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
-    """A Markdown cell stands directly before every code cell."""
-    for number, _ in _code(notebook):
-        if number == 1 or notebook.cells[number - 2].cell_type != "markdown":
-            yield number, "is not led by a Markdown cell"
 
 
 def figures(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
@@ -338,11 +225,13 @@ def figures(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
 
 def structure(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
     """A numbered question first; findings, limits and references last; then the results."""
-    found = heading(notebook)
-    if found is None:
-        yield 1, "does not start with '# N. Title: question?'"
-    elif int(found["number"]) != int(path.name[:2]):
-        yield 1, f"is number {found['number']} in its title, but not in its name"
+    try:
+        number = html.heading(notebook)[0]
+    except ValueError as error:
+        yield 1, str(error)
+    else:
+        if number != _number(path):
+            yield 1, f"is number {number} in its title, but not in its name"
     lines = [line.rstrip() for text in _markdown(notebook) for line in text.splitlines()]
     positions = [lines.index(section) for section in SECTIONS if section in lines]
     for section in SECTIONS:
@@ -355,6 +244,44 @@ def structure(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
         yield 0, "does not write its results in the last code cell"
 
 
+def answer(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
+    """The third cell shows the answer, which is the one among the results."""
+    if _number(path) == STORE:
+        return
+    cell = notebook.cells[2] if len(notebook.cells) > 2 else None
+    if cell is None or set(_tags(cell)) != ANSWER_TAGS:
+        yield 3, f"is no code cell tagged {', '.join(sorted(ANSWER_TAGS))}"
+        return
+    results = path.parent.parent / "reports" / "results" / f"{path.stem}.json"
+    kept = json.loads(results.read_text(encoding="utf-8"))["answer"] if results.is_file() else None
+    shown = [output.get("data", {}).get("text/markdown") for output in cell.outputs]
+    if shown != [kept]:
+        yield 3, f"shows another answer than {results.name} holds"
+
+
+def any_data_set(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
+    """Prose is true of any log: what speaks of one data set is written by a cell that knows it."""
+    references = False
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type != "markdown" or _number(path) == STORE:
+            continue
+        for line in cell.source.splitlines():
+            if line.startswith("#"):
+                references = line.rstrip() == "## References"
+            if not references and (match := ONE_DATA_SET.search(line)):
+                yield number, f"speaks of one data set ({match[0]}); use reporting.remark"
+
+
+def timeless(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
+    """No output tells how long something took: it would differ in the next run."""
+    for number, output in _outputs(notebook):
+        kinds = {"text/markdown", "text/html", "text/plain"} & set(output.get("data", {}))
+        texts = [output.get("text", ""), *(str(output.data[kind]) for kind in sorted(kinds))]
+        match = next(filter(None, map(DURATION.search, texts)), None)
+        if match and _number(path) != STORE:
+            yield number, f"shows a time ({match[0]}); measured times belong to `make bench`"
+
+
 def links(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
     """Links lead to notebooks that exist; the cells before the code link to both neighbours."""
     for number, cell in enumerate(notebook.cells, start=1):
@@ -364,7 +291,7 @@ def links(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
     first_code = next((number for number, _ in _code(notebook)), len(notebook.cells) + 1)
     opening = [cell.source for cell in notebook.cells[: first_code - 1]]
     linked = {target for text in opening for target in LINK.findall(text)}
-    order = [neighbour.name for neighbour in paths(path.parent)]
+    order = sorted(each.name for each in path.parent.glob("[0-9][0-9]_*.ipynb"))
     here = order.index(path.name) if path.name in order else len(order)
     for neighbour in [*order[max(here - 1, 0) : here], *order[here + 1 : here + 2]]:
         if neighbour not in linked:
@@ -379,13 +306,28 @@ RULES: tuple[Rule, ...] = (
     tags,
     declared,
     size,
-    short_cells,
+    length,
     plain_code,
-    led_by_prose,
     figures,
     structure,
+    answer,
+    any_data_set,
+    timeless,
     links,
 )
+
+
+def _fits(value: object, kind: str) -> bool:
+    """Whether a value has a declared type: a scalar, or a list of one."""
+    if kind.startswith("list["):
+        return isinstance(value, list) and all(_fits(part, kind[5:-1]) for part in value)
+    if isinstance(value, bool) or kind not in portfolio.SCALARS:
+        return kind == "bool"
+    return isinstance(value, (int, float) if kind == "float" else portfolio.SCALARS[kind])
+
+
+def _number(path: Path) -> int:
+    return int(path.name[:2])
 
 
 def _code(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:
