@@ -1,4 +1,4 @@
-"""Time of the measures against other libraries on the same lists and scores.
+"""Time of the metrics against other libraries on the same lists and scores.
 
 Everybody gets their input ready-made in the shape they want (implicit a model that only hands out
 lists, ranx its arrays of ids and scores), one thread, and a warm-up for compilers. implicit gives
@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from scipy.stats import rankdata
 from tqdm import tqdm
 
-from helpers import files, metrics
+from helpers import io, metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 TURNS = 7
@@ -40,45 +40,45 @@ def made_up_lists(
     relevant = np.hstack([items[:, in_list], items[:, n : n + n_relevant - half]])
     relevant.sort(axis=1)
     ends = np.arange(n_users + 1) * n_relevant
-    held_out = csr_matrix((np.ones(relevant.size), relevant.ravel(), ends), (n_users, n_items))
-    return items[:, :n].astype(np.int32), held_out
+    test = csr_matrix((np.ones(relevant.size), relevant.ravel(), ends), (n_users, n_items))
+    return items[:, :n].astype(np.int32), test
 
 
-def row_by_row(scores: np.ndarray, held_out: csr_matrix, seen: csr_matrix) -> float:
+def row_by_row(scores: np.ndarray, test: csr_matrix, train: csr_matrix) -> float:
     """ROEM with SciPy's average ranks, user by user."""
     total = 0.0
     for user, row in enumerate(scores):
-        unseen = np.ones(len(row), dtype=bool)
-        unseen[seen.indices[seen.indptr[user] : seen.indptr[user + 1]]] = False
+        ranked = np.ones(len(row), dtype=bool)
+        ranked[train.indices[train.indptr[user] : train.indptr[user + 1]]] = False
         ranks = np.empty(len(row))
-        ranks[unseen] = (rankdata(-row[unseen]) - 1) / (unseen.sum() - 1)
-        cells = slice(held_out.indptr[user], held_out.indptr[user + 1])
-        total += (held_out.data[cells] * ranks[held_out.indices[cells]]).sum()
-    return float(total / held_out.data.sum())
+        ranks[ranked] = (rankdata(-row[ranked]) - 1) / (ranked.sum() - 1)
+        cells = slice(test.indptr[user], test.indptr[user + 1])
+        total += (test.data[cells] * ranks[test.indices[cells]]).sum()
+    return float(total / test.data.sum())
 
 
 def steps() -> dict[str, tuple[Step, int, str, Step, int]]:
-    """Each step: ours and how many measures it gives, the peer's name, the peer and how many."""
-    top_n, held_out = made_up_lists(100_000, n=50, n_relevant=20, n_items=20_000)
-    model, nothing_seen = FixedLists(top_n), csr_matrix(held_out.shape)
+    """Each step: ours and how many metrics it gives, the peer's name, the peer and how many."""
+    top_n, test = made_up_lists(100_000, n=50, n_relevant=20, n_items=20_000)
+    model, no_train = FixedLists(top_n), csr_matrix(test.shape)
     falling = np.broadcast_to(np.arange(50.0, 0, -1), top_n.shape)
     run = np.stack([top_n.astype(np.float64), falling], axis=2)
-    relevant = held_out.indices.reshape(-1, 20).astype(np.float64)
+    relevant = test.indices.reshape(-1, 20).astype(np.float64)
     qrels = np.stack([relevant, np.ones_like(relevant)], axis=2)
     names = [f"{name}@{k}" for name in RANX_NAMES for k in KS]
-    n_ours = metrics.ranking(top_n[:1], held_out[:1], KS).means().size
+    n_ours = metrics.accuracy(top_n[:1], test[:1], KS).shape[1]
 
-    def ours() -> metrics.Ranking:
-        return metrics.ranking(top_n, held_out, KS)
+    def ours() -> pd.DataFrame:
+        return metrics.accuracy(top_n, test, KS)
 
     def implicits() -> list[dict[str, float]]:
         options = {"show_progress": False, "num_threads": 1}
-        return [ranking_metrics_at_k(model, nothing_seen, held_out, K=k, **options) for k in KS]
+        return [ranking_metrics_at_k(model, no_train, test, K=k, **options) for k in KS]
 
     def ranxs() -> dict[str, float]:
         return evaluate(qrels, run, names, threads=1)
 
-    means = ours().means()
+    means = ours().mean()
     for k, theirs in zip(KS, implicits(), strict=True):  # the same work, or no comparison
         np.testing.assert_allclose(means[f"ndcg@{k}"], theirs["ndcg"], atol=1e-9)
     for name, theirs in ranxs().items():
@@ -86,20 +86,23 @@ def steps() -> dict[str, tuple[Step, int, str, Step, int]]:
 
     rng = np.random.default_rng(0)
     scores, part = rng.random((943, 1682)), rng.random((943, 1682))
-    test = csr_matrix((part < 20 / 1682).astype(np.float64))
-    train = csr_matrix((part > 1 - 85 / 1682).astype(np.float64))
+    roem_test = csr_matrix((part < 20 / 1682).astype(np.float64))
+    roem_train = csr_matrix((part > 1 - 85 / 1682).astype(np.float64))
     np.testing.assert_allclose(
-        metrics.roem(scores, test, train), row_by_row(scores, test, train), atol=1e-9
+        metrics.roem(scores, roem_test, roem_train),
+        row_by_row(scores, roem_test, roem_train),
+        atol=1e-9,
     )
-    lists = "all measures at k = 5, 10, 20, 50 for 100,000 users x 50"
+    lists = "all metrics at k = 5, 10, 20, 50 for 100,000 users x 50"
     return {
         f"{lists}, against implicit": (
             ours, n_ours, "ranking_metrics_at_k, four calls", implicits, 4 * len(KS)
         ),
         f"{lists}, against ranx": (ours, n_ours, "evaluate", ranxs, len(names)),
         "ROEM for 943 users x 1,682 items": (
-            lambda: metrics.roem(scores, test, train), 1,
-            "scipy.stats.rankdata, user by user", lambda: row_by_row(scores, test, train), 1,
+            lambda: metrics.roem(scores, roem_test, roem_train), 1,
+            "scipy.stats.rankdata, user by user",
+            lambda: row_by_row(scores, roem_test, roem_train), 1,
         ),
     }  # fmt: skip
 
@@ -115,8 +118,8 @@ def main() -> None:
             {
                 "step": name,
                 "peer": peer_name,
-                "measures": n_ours,
-                "peer_measures": n_peer,
+                "metrics": n_ours,
+                "peer_metrics": n_peer,
                 "seconds": statistics.median(mine for mine, _ in turns),
                 "peer_seconds": statistics.median(theirs for _, theirs in turns),
                 "times_faster": statistics.median(ratios),
@@ -127,7 +130,7 @@ def main() -> None:
             }
         )
     path = ROOT / "reports" / "results" / "bench_metrics.json"
-    files.write_json(path, {"turns": TURNS, "threads": 1, "steps": rows})
+    io.write_json(path, {"turns": TURNS, "threads": 1, "steps": rows})
     print(pd.DataFrame(rows).set_index("step").round(3).to_string())
     print(f"\nmedians of {TURNS} alternating turns; written to {path.relative_to(ROOT)}")
 
