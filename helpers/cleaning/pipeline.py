@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from helpers import io
 from helpers.cleaning import reading, report, rules, schema
+from helpers.cleaning.columns import ITEM_ROLES, LOG_ROLES, fitting, item_columns
 from helpers.cleaning.reading import Part, Source
 from helpers.cleaning.rules import Rules
 from helpers.cleaning.sql import identifier, literal
@@ -33,6 +35,9 @@ PLACES = 40
 
 MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond it, it writes to the disk."""
+
+NO_TIMES = 0.9
+"""A log of which more rows than this have no time that can be read has no times."""
 
 ALL_RULES = Rules()
 """Every rule, with its defaults."""
@@ -219,6 +224,137 @@ def _check(
         )
 
 
+def read_log(
+    path: str | Path, columns: Mapping[str, str]
+) -> tuple[pd.DataFrame, dict[str, str], list[str]]:
+    """Read one file as it is: no rule applies, only what cannot be a row is left out.
+
+    Parameters
+    ----------
+    path : path
+        Text or Parquet, whatever its name.
+    columns : mapping of role to column name
+        What is not given is guessed from the usual names.
+
+    Returns
+    -------
+    frame : DataFrame
+        ``user_id``, ``item_id``, ``value`` and, where the file has them, ``timestamp``, ``event``
+        and ``title``; in the order of the file.
+    found : dict of role to column name
+    notes : list of str
+        What was assumed, and what was left out.
+
+    Raises
+    ------
+    DatasetError
+        If the file or its columns cannot be read, or more than half of its rows are not valid.
+    """
+    notes = []
+    with _engine(MEMORY, None, "UTC") as (connection, scratch):
+        [part] = reading.open_parts(connection, [path], scratch)
+        plan = schema.layout(connection, [part], columns, {}, None, LOG_ROLES)
+        found = plan.columns[part.name]
+        _write_part(connection, part, plan, {}, scratch / "rows.parquet")
+        connection.execute(
+            f"CREATE VIEW typed AS FROM read_parquet({literal(str(scratch / 'rows.parquet'))}, "
+            "file_row_number=true)"
+        )
+        if part.survey and part.survey.assumed:
+            names = ", ".join(part.survey.assumed)
+            notes.append(f"The file has no header line; its columns are taken as {names}.")
+        fields = [name for name in plan.fields if name != "event" or "event" in found]
+        faults = dict(schema.FAULTS)
+        if "timestamp" in found:
+            fault = schema.time_fault(pd.Timestamp.now(tz="UTC") + pd.Timedelta(days=1))
+            [(n_rows, n_bad)] = connection.execute(
+                f"SELECT count(*), count(*) FILTER ({fault}) FROM typed"
+            ).fetchall()
+            if n_bad > NO_TIMES * n_rows:
+                fields.remove("timestamp")
+                [(example,)] = connection.execute(
+                    f"SELECT {part.sql(found['timestamp'])} FROM {part.look_ahead} LIMIT 1"
+                ).fetchall()
+                notes.append(
+                    f"No time can be read in {n_bad:,} of {n_rows:,} rows of the column "
+                    f"{found['timestamp']!r} (such as {str(example)!r}), so it is ignored."
+                )
+            else:
+                faults["no time, or none from 1900 to now"] = fault
+        cases = " ".join(f"WHEN {fault} THEN {literal(what)}" for what, fault in faults.items())
+        connection.execute(f"CREATE VIEW judged AS SELECT *, CASE {cases} END AS fault FROM typed")
+        notes += _left_out(connection, part)
+        table = connection.sql(
+            f"SELECT {', '.join(fields)} FROM judged WHERE fault IS NULL"
+        ).to_arrow_table()
+    frame = table.to_pandas(types_mapper=_TEXT_TYPES.get)
+    if "timestamp" in frame:
+        frame["timestamp"] = frame["timestamp"].dt.tz_localize("UTC").dt.as_unit("ns")
+    return frame, found, notes
+
+
+def _left_out(connection: duckdb.DuckDBPyConnection, part: Part) -> list[str]:
+    """Say which rows are not valid; they must not be the most."""
+    counts = connection.execute(
+        "SELECT fault, count(*), min(file_row_number) FROM judged GROUP BY fault"
+    ).fetchall()
+    n_rows = sum(n for _, n, _ in counts)
+    refused = reading.refused(connection, part, n_rows)
+    if not n_rows and not refused:
+        raise DatasetError(f"{part.name} has a header ({', '.join(part.columns)}) but no rows")
+    faulty = {position: fault for fault, _, position in counts if fault}
+    examples = pd.Series(faulty, dtype="str").sort_index()
+    lines = refused + (_texts(connection, part, examples, BATCH) if faulty else [])
+    n_of = {fault: n for fault, n, _ in counts if fault} | Counter(each.reason for each in refused)
+    if not n_of:
+        return []
+    first = {line.reason: line for line in reversed(lines)}
+    reasons = "; ".join(
+        f"{what} in {n:,} (first in row {first[what].row:,}: {first[what].text[:80]!r})"
+        for what, n in sorted(n_of.items(), key=lambda each: -each[1])
+    )
+    n_left_out, n_rows = sum(n_of.values()), n_rows + len(refused)
+    told = f"{n_left_out:,} of {n_rows:,} rows are not valid"
+    if n_left_out > n_rows / 2:
+        raise DatasetError(
+            f"{part.name}: {told}: {reasons}; correct the file, or say which column is which with "
+            'COLUMNS="user=...,item=...,timestamp=...,value=..."'
+        )
+    return [f"{told} and were left out: {reasons}."]
+
+
+def read_items(path: str | Path) -> pd.DataFrame:
+    """Read a file of items: ``item_id``, ``title`` and, where it has them, ``genres``.
+
+    Parameters
+    ----------
+    path : path
+        With the columns item (or id), title and genres; or without a header line, in this order.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read.
+    """
+    with _engine(MEMORY, None, "UTC") as (connection, scratch):
+        [part] = reading.open_parts(connection, [path], scratch, item_columns)
+        names = item_columns(part.columns) or part.columns
+        sql = {
+            role: schema.plain_text(part.sql(part.columns[names.index(name)]))
+            for role, usual in ITEM_ROLES.items()
+            for name in fitting(names, usual)[:1]
+        }
+        genres = f", coalesce({sql['genres']}, '') AS genres" if "genres" in sql else ""
+        table = connection.sql(
+            f"SELECT {schema.id_text(sql['item'])} AS item_id, {sql['title']} AS title{genres} "
+            f"FROM {part.look_ahead}"
+        ).to_arrow_table()
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_TEXT_TYPES.get)
+    frame = frame.dropna(subset="item_id").drop_duplicates("item_id", ignore_index=True)
+    frame["title"] = frame["title"].fillna(frame["item_id"])
+    return frame
+
+
 def column_names(source: Source) -> dict[str, list[str]]:
     """List the columns of each file of a log, as they are called there.
 
@@ -324,12 +460,36 @@ def _engine(
                 f"memory is {memory!r}, too little for this log; give more, or fewer threads"
             ) from error
         except duckdb.Error as error:
+            fix = (
+                "free some disk space for temporary files"
+                if "No space" in str(error)
+                else ("report a bug")
+            )
             raise DatasetError(
-                f"the log could not be cleaned ({str(error).splitlines()[0]}); nothing was "
-                "written: free some disk space for temporary files, or report a bug"
+                f"the log could not be read ({str(error).splitlines()[0]}); nothing was written: "
+                + fix
             ) from error
         finally:
             connection.close()
+
+
+def _write_part(
+    connection: duckdb.DuckDBPyConnection,
+    part: Part,
+    plan: schema.Layout,
+    events: Mapping[str, str],
+    target: Path,
+) -> None:
+    """Write the rows of a part, typed, to Parquet."""
+    try:
+        connection.execute(
+            f"COPY ({schema.select(part, plan, events)}) TO {literal(str(target))} "
+            "(FORMAT parquet, CODEC lz4_raw)"
+        )
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        raise reading.damaged_file(Path(part.name), error) from error
 
 
 def _validate(
@@ -343,15 +503,9 @@ def _validate(
 ) -> list[Line]:
     """Write the rows of a part to Parquet, note those that are not valid, give these back."""
     expected = schema.schema(plan, *_UNREADABLE)
-    path = literal(str(scratch / f"part-{number:06}.parquet"))
-    try:
-        connection.execute(
-            f"COPY ({schema.select(part, plan, events)}) TO {path} (FORMAT parquet, CODEC lz4_raw)"
-        )
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        raise reading.damaged_file(Path(part.name), error) from error
+    target = scratch / f"part-{number:06}.parquet"
+    _write_part(connection, part, plan, events, target)
+    path = literal(str(target))
     reasons: list[pd.Series] = []
     n_rows = 0
     checked = ", ".join(identifier(name) for name in expected.columns)

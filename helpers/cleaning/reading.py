@@ -1,4 +1,4 @@
-"""Files of any damage, read as text: each line ends as a row or in the quarantine, never nowhere.
+"""Files of any damage, read by what is in them: each line ends as a row or in the quarantine.
 
 DuckDB parses, but its parser alone is not enough: a quote that is opened and never closed makes it
 skip up to the rest of the file without a word. So each text file is surveyed first (encoding, line
@@ -20,12 +20,35 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from helpers import logs
+from helpers.cleaning.columns import log_columns
 from helpers.cleaning.sql import literal
-from helpers.cleaning.survey import Line, Survey, blocks, check_names, survey
+from helpers.cleaning.survey import (
+    Line,
+    NamesColumns,
+    Survey,
+    blocks,
+    check_names,
+    is_gzip,
+    open_bytes,
+    survey,
+)
 from helpers.io import DatasetError
 
-SUFFIXES = (*logs.SUFFIXES, ".parquet.gz", ".txt", ".txt.gz")
+SUFFIXES = tuple(
+    f".{kind}{packed}"
+    for kind in ("csv", "tsv", "txt", "dat", "log", "inter", "parquet")
+    for packed in ("", ".gz")
+)
+"""How the logs in a folder end; a file that is named is recognised by its content."""
+
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save its sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save its sheet as CSV",
+    b"\x28\xb5\x2f\xfd": "compressed with zstandard; unpack it",
+    b"BZh": "compressed with bzip2; unpack it",
+    b"\xfd7zXZ": "compressed with xz; unpack it",
+}
+"""What files begin with that are no logs yet."""
 
 Source = str | Path | pd.DataFrame | Sequence[str | Path]
 
@@ -75,7 +98,8 @@ def find(source: str | Path | Sequence[str | Path]) -> list[Path]:
     Parameters
     ----------
     source : path, or sequence of paths
-        A folder stands for the files in it that can be read; hidden files are left out.
+        A folder or pattern stands for the files in it with one of :data:`SUFFIXES`; where none
+        has one, for all. Hidden files are left out.
 
     Returns
     -------
@@ -85,7 +109,7 @@ def find(source: str | Path | Sequence[str | Path]) -> list[Path]:
     Raises
     ------
     DatasetError
-        If there is nothing there, or a file whose suffix is not one of :data:`SUFFIXES`.
+        If there is nothing there.
     """
     if not isinstance(source, str | Path | Sequence):
         raise DatasetError(
@@ -99,24 +123,23 @@ def find(source: str | Path | Sequence[str | Path]) -> list[Path]:
         return sorted({path.absolute(): path for path in paths}.values())
     path = Path(source)
     if path.is_file():
-        if not _suffix(path):
-            raise DatasetError(f"{path} cannot be read: expected one of {', '.join(SUFFIXES)}")
         return [path]
     # A pattern may name folders, and begin anywhere.
     found = path.iterdir() if path.is_dir() else map(Path, glob(str(path), recursive=True))  # noqa: PTH207
-    paths = sorted(
-        each for each in found if each.is_file() and _suffix(each) and not each.name.startswith(".")
-    )
+    paths = sorted(each for each in found if each.is_file() and not each.name.startswith("."))
     if not paths:
         raise DatasetError(
-            f"{path} holds no log: expected a file, a folder or a pattern with files that end "
-            f"in one of {', '.join(SUFFIXES)}; check the path"
+            f"{path} holds no log: expected a file, a folder or a pattern with files (such as "
+            ".csv, .tsv, .txt or .parquet, also gzipped); check the path"
         )
-    return paths
+    return [each for each in paths if suffix(each)] or paths
 
 
 def open_parts(
-    connection: duckdb.DuckDBPyConnection, source: Source, scratch: Path
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    scratch: Path,
+    columns: NamesColumns = log_columns,
 ) -> Iterator[Part]:
     """Make each file of the source a relation of the connection.
 
@@ -126,6 +149,8 @@ def open_parts(
     source : path, glob, folder, list of these, or DataFrame
     scratch : Path
         An existing folder for mended copies.
+    columns : function
+        Names the columns of a file that has no header line.
 
     Yields
     ------
@@ -141,8 +166,13 @@ def open_parts(
         return
     paths = find(source)
     for number, (path, name) in enumerate(zip(paths, _names(paths), strict=True)):
-        read = _parquet if ".parquet" in _suffix(path) else _text
-        yield read(connection, path, name, scratch, number)
+        try:
+            if _is_parquet(path):
+                yield _parquet(connection, path, name, scratch, number)
+            else:
+                yield _text(path, name, scratch, number, columns)
+        except (EOFError, zlib.error, OSError) as error:
+            raise damaged_file(path, error) from error
 
 
 def refused(connection: duckdb.DuckDBPyConnection, part: Part, n_rows: int) -> list[Line]:
@@ -223,8 +253,33 @@ def line_numbers(part: Part, positions: np.ndarray) -> np.ndarray:
     return positions + 1 + np.searchsorted(before, positions, side="right")
 
 
-def _suffix(path: Path) -> str:
-    return next((known for known in SUFFIXES if path.name.lower().endswith(known)), "")
+def suffix(path: str | Path) -> str:
+    """Find which of :data:`SUFFIXES` a file name ends with, or nothing.
+
+    Examples
+    --------
+    >>> suffix("logs/Events.CSV.gz"), suffix("movielens-100k")
+    ('.csv.gz', '')
+    """
+    return next((known for known in SUFFIXES if str(path).lower().endswith(known)), "")
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet rather than text; what is neither is refused."""
+    with open_bytes(path) as file:
+        start = file.read(4096)
+    foreign = next((what for mark, what in _FOREIGN.items() if start.startswith(mark)), None)
+    if start[:4] != b"PAR1" and start[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        # Text has no such characters but for a damaged field.
+        n_odd = len(start.translate(None, _TEXT))
+        if foreign is None and n_odd > len(start) / 50:
+            foreign = "no text but a binary file; save it as CSV or Parquet"
+    if foreign:
+        raise DatasetError(f"{path.name} is {foreign}")
+    return start[:4] == b"PAR1"
+
+
+_TEXT = bytes({*range(32, 256), *b"\t\n\r\f\x0b\x1a\x1b\x1c\x1d\x1e\x1f"})
 
 
 _ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype, pd.ArrowDtype)
@@ -289,18 +344,14 @@ def _parquet(
     return Part(name, relation, names, look_ahead=relation)
 
 
-def _text(
-    connection: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, number: int
-) -> Part:
-    try:
-        found = survey(path, name, scratch, number)
-    except (EOFError, zlib.error, OSError) as error:
-        raise damaged_file(path, error) from error
+def _text(path: Path, name: str, scratch: Path, number: int, names: NamesColumns) -> Part:
+    found = survey(path, name, scratch, number, names)
     rejects = f"rejects_{number}"
     columns = ", ".join(f"{_place(i)}: 'VARCHAR'" for i in range(len(found.header)))
     read = (
         f"read_csv({literal(str(_plain(found.readable, scratch, number)))}, auto_detect=false, "
         f"header=true, delim={literal(found.separator)}, quote='\"', escape='\"', "
+        f"compression={literal('gzip' if is_gzip(found.readable) else 'none')}, "
         f"columns={{{columns}}}, strict_mode=true, null_padding=false, hive_partitioning=false"
     )
     notes = f"store_rejects=true, rejects_limit=0, rejects_table='{rejects}', "
@@ -320,9 +371,11 @@ _FOLDERS = r"[^\s\"']*[/\\\\]"
 
 def damaged_file(path: Path, error: Exception) -> DatasetError:
     """The error for a file that cannot be read as a whole."""
+    if isinstance(error, OSError) and error.errno:
+        return DatasetError(f"{path} cannot be opened ({error.strerror}); check its permissions")
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return DatasetError(
-        f"{path.name} is damaged or not what its suffix says ({re.sub(_FOLDERS, '', reason)}); "
+        f"{path.name} is damaged or neither text nor Parquet ({re.sub(_FOLDERS, '', reason)}); "
         "check that it is complete"
     )
 
@@ -331,7 +384,7 @@ def _plain(path: Path, scratch: Path, number: int) -> Path:
     """The file under a name that is no pattern."""
     if no_glob(str(path)) == str(path):
         return path
-    target = scratch / f"file-{number}{_suffix(path)}"
+    target = scratch / f"file-{number}"
     try:
         target.symlink_to(path.resolve())
     except OSError:

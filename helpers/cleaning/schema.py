@@ -11,24 +11,10 @@ import pandera.pandas as pa
 import pyarrow
 from pyarrow import compute
 
-from helpers import logs
+from helpers.cleaning.columns import NULLS, ROLES, resolve_columns
 from helpers.cleaning.reading import Part
 from helpers.cleaning.sql import identifier, literal
 from helpers.io import DatasetError
-
-CONTEXT = {
-    "session": "session sessionid usersession visit visitid",
-    "order": "order orderid invoice invoiceno invoiceid transaction transactionid purchaseid",
-    "price": "price unitprice itemprice",
-    "country": "country countrycode",
-    "category": "category categorycode",
-    "agent": "useragent agent",
-    "address": "address ip ipaddress clientip remoteaddr",
-    "returned": "returned",
-}
-"""Roles that only cleaning knows, with the usual column names."""
-
-ROLES = logs.ROLES | CONTEXT
 
 FIELDS = {
     "user": "user_id",
@@ -97,6 +83,7 @@ def layout(
     columns: Mapping[str, str],
     events: Mapping[str, str],
     day_first: bool | None,
+    roles: Mapping[str, str] = ROLES,
 ) -> Layout:
     """Decide what each column of each part is.
 
@@ -110,6 +97,8 @@ def layout(
         Further names of events, such as ``{"wishlist": "cart"}``.
     day_first : bool, optional
         How ``3/4/2024`` is meant; by default found from the dates of each part.
+    roles : mapping of str to str
+        The roles to fill; columns of others are not read.
 
     Returns
     -------
@@ -125,9 +114,7 @@ def layout(
     for part in parts:
         given = {role: name for role, name in columns.items() if name in part.columns}
         try:
-            found[part.name] = logs.resolve_columns(
-                part.columns, given, roles=ROLES, required=("user", "item")
-            )
+            found[part.name] = resolve_columns(part.columns, given, roles=roles)
         except DatasetError as error:
             raise DatasetError(f"{part.name}: {error}") from error
     for role, name in columns.items():
@@ -136,10 +123,10 @@ def layout(
                 f"there is no column {name!r} for {role!r} in any file; the first has the columns "
                 f"{', '.join(parts[0].columns)}"
             )
-    roles = tuple(role for role in FIELDS if any(role in each for each in found.values()))
+    filled = tuple(role for role in FIELDS if any(role in each for each in found.values()))
     return Layout(
         columns=found,
-        roles=roles,
+        roles=filled,
         known_events=_events_known(connection, parts, found, events),
         day_first={
             part.name: _day_first(connection, part, found[part.name]["timestamp"], day_first)
@@ -175,7 +162,7 @@ def select(part: Part, plan: Layout, events: Mapping[str, str]) -> str:
     text = {role: f"text_{role}" for role in column}
     trimmed = ", ".join(f"{_trimmed(part.sql(column[role]))} AS {text[role]}" for role in text)
     read = ", ".join(f"{_unless_null(alias)} AS {alias}" for alias in text.values())
-    sql = {"user_id": _id(text["user"]), "item_id": _id(text["item"])}
+    sql = {"user_id": id_text(text["user"]), "item_id": id_text(text["item"])}
     sql["event"] = _event(text["event"], plan, events) if "event" in text else "'purchase'"
     quantity = _number(text["value"]) if "value" in text else "1::DOUBLE"
     sql["value"] = f"coalesce({quantity}, CASE WHEN event <> 'purchase' THEN 1::DOUBLE END)"
@@ -184,7 +171,7 @@ def select(part: Part, plan: Layout, events: Mapping[str, str]) -> str:
     if "price" in text:
         sql["price"] = _number(text["price"])
     if "order" in text:
-        sql["order_id"] = _id(text["order"])
+        sql["order_id"] = id_text(text["order"])
     if "returned" in plan.roles:
         sql["returned"] = f"coalesce({_number(text['returned'])}, 0)" if "returned" in text else "0"
         sql["returned"] += "::DOUBLE"
@@ -274,6 +261,12 @@ def failures(frame: pd.DataFrame, expected: pa.DataFrameSchema) -> pd.Series:
     return pd.Series([], dtype="str")
 
 
+def time_fault(latest: pd.Timestamp) -> str:
+    """Write the condition for a time that cannot be one, in the view of :func:`select`."""
+    end = latest.tz_convert(None).isoformat()
+    return f"timestamp IS NULL OR timestamp NOT BETWEEN '1900-01-01' AND '{end}'"
+
+
 _ROLE = {field: role for role, field in FIELDS.items()}
 _NOTHING = {"timestamp": "NULL::TIMESTAMP", "price": "NULL::DOUBLE"}
 _MISSING = {
@@ -284,6 +277,20 @@ _MISSING = {
 
 _ODD_ID = r"[\x00-\x1f\x7f]|^\d\.\d+[eE]\+\d+$"
 """Control characters, and what spreadsheets make of long numbers (1.23457E+11)."""
+
+
+FAULTS = {
+    "no user": "user_id IS NULL",
+    "no item": "item_id IS NULL",
+    "an id with control characters, too long, or cut by a spreadsheet": " OR ".join(
+        f"length({name}) > {LONGEST_ID} OR regexp_matches({name}, {literal(_ODD_ID)})"
+        for name in ("user_id", "item_id")
+    ),
+    "no value": "value IS NULL",
+    f"a value that is no number up to {LARGEST:.0e}": f"isnan(value) OR abs(value) > {LARGEST}",
+    "a negative value (no sign of interest)": "value < 0",
+}
+"""What no row of a log may be, each as a condition in the view of :func:`select`."""
 
 
 def _id_checks(what: str) -> list[pa.Check]:
@@ -331,8 +338,8 @@ def _trimmed(column: str) -> str:
 
 def _unless_null(text: str) -> str:
     """NULL for texts that mean "nothing here"."""
-    longest = max(map(len, logs.NULLS))
-    is_word = _among(f"lower({text})", sorted(logs.NULLS))
+    longest = max(map(len, NULLS))
+    is_word = _among(f"lower({text})", sorted(NULLS))
     return f"CASE WHEN strlen({text}) > {longest} OR NOT {is_word} THEN {text} END"
 
 
@@ -343,11 +350,12 @@ def _among(text: str, names: Iterable[str]) -> str:
     return f"contains({listed}, chr(31) || {text} || chr(31))"
 
 
-def _text(column: str) -> str:
+def plain_text(column: str) -> str:
+    """A column as trimmed text, NULL where it says "nothing here"."""
     return _unless_null(f"({_trimmed(column)})")
 
 
-def _id(text: str) -> str:
+def id_text(text: str) -> str:
     """An id; a whole number that was stored as a float loses its ``.0``."""
     return (
         f"CASE WHEN ({text}) LIKE '%.0%' THEN regexp_replace({text}, '^(-?\\d+)\\.0+$', '\\1') "
@@ -422,7 +430,7 @@ def _events_known(
     for part in parts:
         if "event" not in found[part.name]:
             continue
-        text = _text(part.sql(found[part.name]["event"]))
+        text = plain_text(part.sql(found[part.name]["event"]))
         any_known = connection.execute(
             f"SELECT true FROM (SELECT {text} AS t FROM {part.look_ahead}) "
             f"WHERE {_among(_in_sql('t'), sorted(known))} LIMIT 1"
@@ -494,7 +502,7 @@ def _day_first(
     connection: duckdb.DuckDBPyConnection, part: Part, column: str, given: bool | None
 ) -> bool | None:
     """Whether 3/4/2024 is in April, by which reading makes sense of more rows of the part."""
-    text = _text(part.sql(column))
+    text = plain_text(part.sql(column))
     numeric = f"regexp_matches({_slashed('t')}, {literal(_NUMERIC_DATE)})"
     if given is not None:
         return given
@@ -516,6 +524,7 @@ def _day_first(
     if n_month == n_day and differ:
         raise DatasetError(
             f"{part.name}: the dates of column {column!r} can be read with the day or the month "
-            "first; say which with day_first=True or day_first=False (--day-first, --no-day-first)"
+            "first; write them as 2024-04-03, or say which with day_first=True or day_first=False "
+            "(--day-first, --no-day-first)"
         )
     return bool(n_day > n_month)

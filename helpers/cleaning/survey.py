@@ -11,14 +11,22 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 
+from helpers.cleaning.columns import log_columns
 from helpers.io import DatasetError
 
 SEPARATORS = (",", ";", "\t", "|")
+PAIR = b"::"
+"""MovieLens' separator; in a copy, a tab stands for it, which the parser takes."""
+
+NamesColumns = Callable[[Sequence[str]], list[str] | None]
+"""Gives names to the columns of a file whose first line is a row; None where that line has them."""
+
 BLOCK = 1 << 20
 """Bytes that are surveyed at a time; so few that they stay in the processor's cache."""
 
@@ -48,15 +56,27 @@ class Survey:
     #: What the parser reads: the file itself, or a mended copy with the same lines.
     readable: Path
     damaged: list[Line] = field(default_factory=list)
+    #: The names by place, where the file has no header line.
+    assumed: list[str] | None = None
 
 
-def survey(path: Path, name: str, scratch: Path, number: int) -> Survey:
+def survey(
+    path: Path, name: str, scratch: Path, number: int, columns: NamesColumns = log_columns
+) -> Survey:
     """Look at all bytes of a text file; mend in a copy what the parser could not read."""
-    with _open(path) as file:
+    with open_bytes(path) as file:
         start = file.read(4)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         path = _from_utf16(path, scratch / f"utf16-{number}.csv")
+    if _has_pairs(path):
+        path = _copy(
+            path, scratch / f"pairs-{number}.csv", lambda block: block.replace(PAIR, b"\t")
+        )
     separator = _separator(path)
+    assumed = _assumed(path, name, separator, columns)
+    if assumed:
+        line = separator.join(assumed).encode() + _line_end(path)
+        path = _copy(path, scratch / f"header-{number}.csv", bytes, line)
     facts = _Facts.of(path, separator)
     if facts.mixed_ends:
         path = _copy(path, scratch / f"newlines-{number}.csv", _unix)
@@ -71,7 +91,7 @@ def survey(path: Path, name: str, scratch: Path, number: int) -> Survey:
         damaged, rest = _mend(path, copy, name, separator, len(header), facts)
         path = copy
     not_rows = np.unique(np.concatenate([facts.blank_lines, np.array(rest, dtype=np.int64)]))
-    return Survey(separator, header, facts.n_lines, not_rows, path, damaged)
+    return Survey(separator, header, facts.n_lines, not_rows, path, damaged, assumed)
 
 
 @dataclass
@@ -159,7 +179,7 @@ def _blank_and_odd(block: bytes, separator: str) -> tuple[np.ndarray, np.ndarray
 
 def blocks(path: Path) -> Iterator[bytes]:
     """Whole lines, about a megabyte at a time."""
-    with _open(path) as file:
+    with open_bytes(path) as file:
         begun: list[bytes] = []  # of a line that is longer than a block
         while block := file.read(BLOCK):
             end = block.rfind(b"\n") + 1
@@ -192,15 +212,16 @@ def _decodes(line: bytes) -> bool:
 
 def _from_utf16(path: Path, target: Path) -> Path:
     try:
-        with _open(path) as file:
+        with open_bytes(path) as file:
             target.write_bytes(file.read().decode("utf-16").encode())
     except UnicodeDecodeError as error:
         raise OSError(f"no valid UTF-16: {error.reason}") from error
     return target
 
 
-def _copy(path: Path, target: Path, change: Callable[[bytes], bytes]) -> Path:
+def _copy(path: Path, target: Path, change: Callable[[bytes], bytes], header: bytes = b"") -> Path:
     with target.open("wb") as copy:
+        copy.write(header)
         for block in blocks(path):
             copy.write(change(block))
     return target
@@ -228,16 +249,44 @@ def _from_latin(block: bytes) -> bytes:
     return _latin(block).encode()
 
 
+def _first_line(path: Path) -> bytes:
+    with open_bytes(path) as file:
+        return re.split(rb"[\r\n]", file.readline(1 << 20), maxsplit=1)[0]
+
+
+def _line_end(path: Path) -> bytes:
+    with open_bytes(path) as file:
+        return b"\r\n" if file.readline(1 << 20).endswith(b"\r\n") else b"\n"
+
+
+def _has_pairs(path: Path) -> bool:
+    """Whether the first lines all have as many ``::`` (at least one), and no tab."""
+    with open_bytes(path) as file:
+        lines = [line for line in islice(file, 20) if line.strip()]
+    counts = {line.count(PAIR) for line in lines}
+    return len(counts) == 1 and counts != {0} and not any(b"\t" in line for line in lines)
+
+
+def _assumed(path: Path, name: str, separator: str, columns: NamesColumns) -> list[str] | None:
+    """Names for the columns of a file whose first line is a row."""
+    line = _first_line(path).decode("utf-8-sig", errors="replace").replace("\0", "")
+    try:
+        fields = next(csv.reader([line], delimiter=separator), [])
+        return columns(fields) if any(field.strip() for field in fields) else None
+    except csv.Error:
+        return None  # the header says what is wrong with it
+    except DatasetError as error:
+        raise DatasetError(f"{name}: {error}") from error
+
+
 def _separator(path: Path) -> str:
-    """The separator that the header line has most often outside of quotes."""
-    with _open(path) as file:
-        line = re.split(rb"[\r\n]", file.readline(1 << 20), maxsplit=1)[0]
-    plain = re.sub(rb'"[^"]*"', b"", line).decode("latin-1")
+    """The separator that the first line has most often outside of quotes."""
+    plain = re.sub(rb'"[^"]*"', b"", _first_line(path)).decode("latin-1")
     return max(SEPARATORS, key=lambda each: (plain.count(each), -SEPARATORS.index(each)))
 
 
 def _header(path: Path, name: str, separator: str) -> list[str]:
-    with _open(path) as file:
+    with open_bytes(path) as file:
         raw = file.readline(1 << 20)
     if not _decodes(raw):
         raise DatasetError(
@@ -376,5 +425,12 @@ def check_names(where: str, columns: Sequence[str]) -> list[str]:
     return names
 
 
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
+def is_gzip(path: Path) -> bool:
+    """Whether the file is compressed, whatever its name."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file, through gzip where it is compressed."""
+    return cast(BinaryIO, gzip.open(path)) if is_gzip(path) else path.open("rb")

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers import cleaning, logs
+from helpers.cleaning.columns import LOG_ROLES, ROLES, check_roles, parse_columns
+from helpers.cleaning.reading import suffix
 from helpers.datasets import by_hand, cleaned, movielens, online_retail, own, simulated
 from helpers.datasets.shapes import Dataset, Known, RawLog
 from helpers.datasets.simulated import SimulatedTruth
@@ -43,6 +44,7 @@ def load(
     name_or_path: str | os.PathLike[str] = DEFAULT,
     *,
     columns: Mapping[str, str] | str | None = None,
+    items: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] = "data",
 ) -> Dataset:
     """Load a data set by name, or a log of the user's own by path.
@@ -50,17 +52,20 @@ def load(
     Parameters
     ----------
     name_or_path : str or path
-        One of :func:`names`; a CSV, TSV or Parquet file; or a folder or pattern
-        (``exports/*.csv``) of such files.
+        One of :func:`names`; a text or Parquet file, recognised by its content; or a folder or
+        pattern (``exports/*.csv``) of such files.
     columns : mapping or str, optional
-        For a path: which column plays which role, ``{"user": "visitor"}`` or ``"user=visitor"``
-        (see :func:`helpers.logs.read_log`).
+        For a path: which column plays which role, ``{"user": "visitor"}`` or ``"user=visitor"``.
+        What is not given is guessed from the usual names.
+    items : path, optional
+        For a path: a file with the items' ids, titles and, optionally, genres.
     data_dir : path
         The folder that holds ``raw/``; a named data set is fetched into it when it is not there.
 
     Returns
     -------
     Dataset
+        Its ``notes`` say what was assumed, changed or left out.
 
     Raises
     ------
@@ -70,24 +75,26 @@ def load(
 
     Notes
     -----
-    MovieLens is clean, and a file of one's own must be: any row of it that is not right is an
-    error. The logs of stores, folders and patterns go through :func:`helpers.cleaning.clean`;
-    what it removed stands in ``Dataset.cleaning``. To have one file cleaned, give it to
-    :func:`raw_log`.
+    All is read in one way (ids, numbers, times). Of MovieLens and of one's own file only what
+    cannot be a row is left out. The logs of stores, folders and patterns are cleaned; what that
+    removed stands in ``Dataset.cleaning``. To clean one file, give it to :func:`raw_log`.
 
-    Rows are sorted by ``timestamp``; rows of the same second keep the order of the source file
-    (a stable sort), or stand in the order of cleaning. "Earlier" and "last" mean this order
-    everywhere in the project, so splits by time are deterministic. The order within a second is
-    not knowledge of what came first: in MovieLens 100K most ratings share their second with
-    another one of the same user (a page of films was rated and sent at once).
+    Rows are sorted by ``timestamp``; rows of the same time keep the order of the file (a stable
+    sort), or stand in the order of cleaning. "Earlier" and "last" mean this order everywhere, so
+    splits by time are deterministic. The order within a second is not knowledge of what came
+    first: in MovieLens 100K most ratings share their second with another one of the same user.
     """
     if name_or_path in _KNOWN:
-        _refuse_columns(name_or_path, columns)
+        _refuse_for_known(name_or_path, columns=columns, items=items)
         return _KNOWN[str(name_or_path)].load(Path(data_dir))
     path = _path(name_or_path)
     if path.is_dir() or own.is_pattern(path):
-        return cleaned.load(raw_log(path, columns=columns), Path(data_dir))
-    return own.read_file(path, _mapping(columns), slug(path))
+        data = cleaned.load(raw_log(path, columns=columns), Path(data_dir))
+    elif path.is_file():
+        data = own.read_file(path, _mapping(columns, LOG_ROLES), slug(path))
+    else:
+        raise DatasetError(f"{path} does not exist or is no file; check the path")
+    return data if items is None else own.with_items(data, Path(items))
 
 
 def raw_log(
@@ -114,10 +121,10 @@ def raw_log(
         If the name is unknown, there is no such file, or the data set cannot be had.
     """
     if name_or_path in _KNOWN:
-        _refuse_columns(name_or_path, columns)
+        _refuse_for_known(name_or_path, columns=columns)
         return _KNOWN[str(name_or_path)].raw(Path(data_dir))
     path = _path(name_or_path)
-    return own.raw(path, _mapping(columns), slug(path))
+    return own.raw(path, _mapping(columns, ROLES), slug(path))
 
 
 def names() -> list[str]:
@@ -169,7 +176,7 @@ def slug(name_or_path: str | os.PathLike[str]) -> str:
         return str(name_or_path)
     path = _path(name_or_path)
     name = path.name if path.name not in ("", "..") else path.resolve().name
-    stem = name.lower().removesuffix(logs.suffix(name))
+    stem = name.lower().removesuffix(suffix(name))
     if own.is_pattern(path):
         stem = f"{path.parent.name.lower()}-{stem}"
     folder = re.sub(r"[^\w.-]+", "-", stem).strip("-._") or "log"
@@ -178,24 +185,28 @@ def slug(name_or_path: str | os.PathLike[str]) -> str:
 
 def _path(name_or_path: str | os.PathLike[str]) -> Path:
     text = os.fspath(name_or_path)
-    looks_like_one = "/" in text or os.sep in text or logs.suffix(text) != ""
+    looks_like_one = "/" in text or os.sep in text or suffix(text) != ""
     if looks_like_one or not isinstance(name_or_path, str) or Path(text).exists():
         return Path(name_or_path)
     raise _unknown(name_or_path)
 
 
-def _mapping(columns: Mapping[str, str] | str | None) -> Mapping[str, str]:
+def _mapping(
+    columns: Mapping[str, str] | str | None, roles: Mapping[str, str]
+) -> Mapping[str, str]:
     if isinstance(columns, str):
-        return logs.parse_columns(columns, cleaning.ROLES)
+        return parse_columns(columns, roles)
+    check_roles(columns or {}, roles)
     return columns or {}
 
 
-def _refuse_columns(name: object, columns: object) -> None:
-    if columns:
-        raise DatasetError(
-            f"columns={columns!r} was given for {name}, whose columns are known; "
-            "leave it out (it is for your own files)"
-        )
+def _refuse_for_known(name: object, **given: object) -> None:
+    for argument, value in given.items():
+        if value:
+            raise DatasetError(
+                f"{argument}={value!r} was given for {name}, whose {argument} are known; "
+                "leave it out (it is for your own files)"
+            )
 
 
 def _unknown(name: object) -> DatasetError:
@@ -203,6 +214,6 @@ def _unknown(name: object) -> DatasetError:
     return DatasetError(
         f"there is no data set {str(name)!r}"
         + (f"; did you mean {near[0]!r}?" if near else "")
-        + f" Known names: {', '.join(_KNOWN)}; or give the path of a file "
-        f"({', '.join(logs.SUFFIXES)}), a folder or a pattern"
+        + f" Known names: {', '.join(_KNOWN)}; or give the path of a file (text or Parquet), a "
+        "folder or a pattern"
     )

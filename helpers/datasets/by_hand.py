@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import logs
-from helpers.cleaning import Rules
+from helpers.cleaning import Rules, reading
 from helpers.datasets import cleaned
 from helpers.datasets.shapes import Dataset, Known, RawLog
 from helpers.io import DatasetError
@@ -46,7 +45,7 @@ class ByHand:
         """
         folder = data_dir / "raw"
         found = (
-            sorted(path for path in folder.glob(pattern) if logs.suffix(path))
+            sorted(path for path in folder.glob(pattern) if reading.suffix(path))
             for pattern in self.patterns
         )
         paths = next(filter(None, found), None)

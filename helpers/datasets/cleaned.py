@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 from pyarrow import ArrowException
 
-from helpers import cleaning, io, logs
-from helpers.datasets.shapes import Dataset, RawLog
-from helpers.io import DatasetError
+from helpers import cleaning, io
+from helpers.datasets.shapes import Dataset, RawLog, check_users, in_time_order, titles
 
 COLUMNS = ["user_id", "item_id", "value", "timestamp", "event"]
 """Of the interactions of a data set; the events frame of cleaning has more."""
@@ -45,14 +44,15 @@ def load(raw: RawLog, data_dir: Path) -> Dataset:
         If the log cannot be read, or nothing of it is left.
     """
     frame, report = events(raw, data_dir)
-    if "timestamp" not in frame:
-        raise DatasetError(
-            f"no column of {raw.origin} looks like the timestamp; say which one it is with "
-            'COLUMNS="timestamp=..."'
-        )
-    log = frame[COLUMNS]
-    logs.check_users(log["user_id"])
-    return Dataset(raw.name, log, titles(frame), raw.description, raw.origin, raw.sha256, 0, report)
+    check_users(frame["user_id"])
+    log, notes = in_time_order(frame[[name for name in COLUMNS if name in frame]])
+    removed = ", ".join(
+        f"{step['step']} {step['removed']:,}" for step in report["waterfall"] if step["removed"]
+    )
+    if removed:
+        notes.insert(0, f"Of {report['rows']:,} rows, the cleaning removed: {removed}.")
+    digest, described = raw.sha256, raw.description
+    return Dataset(raw.name, log, titles(frame), described, raw.origin, digest, notes, report)
 
 
 def events(raw: RawLog, data_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -77,38 +77,6 @@ def events(raw: RawLog, data_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     frame = cleaned.frame
     io.write_frame(path, frame, {"key": key, "report": report})
     return frame, report
-
-
-def titles(frame: pd.DataFrame) -> pd.DataFrame:
-    """The items of an events frame, each with its most frequent title.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        With ``item_id`` and, where titles are known, ``title``.
-
-    Returns
-    -------
-    DataFrame
-        ``item_id`` and ``title``, sorted by item; of two titles as frequent the first in the
-        alphabet. An item without any has its id as title.
-
-    Examples
-    --------
-    >>> log = pd.DataFrame({"item_id": ["b", "a", "a", "a"], "title": [None, "Tee", "Tea", "Tea"]})
-    >>> titles(log).to_dict("list")
-    {'item_id': ['a', 'b'], 'title': ['Tea', 'b']}
-    """
-    items = pd.DataFrame({"item_id": frame["item_id"].drop_duplicates().sort_values()})
-    items = items.reset_index(drop=True)
-    items["title"] = items["item_id"]
-    if "title" in frame:
-        named = frame.loc[frame["title"].notna() & (frame["title"] != ""), ["item_id", "title"]]
-        counts = named.value_counts().reset_index(name="n")
-        counts = counts.sort_values(["item_id", "n", "title"], ascending=[True, False, True])
-        best = counts.drop_duplicates("item_id").set_index("item_id")["title"]
-        items["title"] = items["item_id"].map(best).fillna(items["item_id"])
-    return items
 
 
 def digest(paths: Iterable[Path]) -> str:

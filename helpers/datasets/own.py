@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from helpers import io, logs
+import pandas as pd
+
+from helpers import cleaning
 from helpers.cleaning import Rules, reading
 from helpers.datasets import cleaned
-from helpers.datasets.shapes import Dataset, RawLog, in_time_order
+from helpers.datasets.shapes import Dataset, RawLog, check_users, in_time_order, titles
+from helpers.io import DatasetError
 
 
 def is_pattern(path: Path) -> bool:
@@ -16,30 +20,42 @@ def is_pattern(path: Path) -> bool:
 
 
 def read_file(path: Path, columns: Mapping[str, str], name: str) -> Dataset:
-    """Read one own file strictly: any row that is not right is an error."""
-    frame = logs.read_log(path, {role: columns[role] for role in columns if role in logs.ROLES})
-    roles = ", ".join(f"{role}={column}" for role, column in frame.attrs["columns"].items())
-    frame.attrs = {}
-    items = frame.drop_duplicates("item_id")[["item_id"]].reset_index(drop=True)
-    items["title"] = items["item_id"]
-    if "title" in frame:
-        titled = frame.loc[frame["title"] != "", ["item_id", "title"]].drop_duplicates("item_id")
-        known = items["item_id"].map(titled.set_index("item_id")["title"])
-        items["title"] = known.fillna(items["item_id"])
-        frame = frame.drop(columns="title")
-    description = f"{path.name}: {len(frame):,} interactions (columns {roles})."
-    log, moved = in_time_order(frame)
-    return Dataset(name, log, items, description, path.name, io.sha256(path), moved)
+    """Read one own file as it is; only what cannot be a row is left out."""
+    frame, found, notes = cleaning.read_log(path, columns)
+    check_users(frame["user_id"])
+    items = titles(frame)
+    log, in_order = in_time_order(frame.drop(columns="title", errors="ignore"))
+    roles = ", ".join(f"{role}={column}" for role, column in found.items())
+    description = f"{path.name}: {len(log):,} interactions (columns {roles})."
+    digest = cleaned.digest([path])
+    return Dataset(name, log, items, description, path.name, digest, notes + in_order)
+
+
+def with_items(data: Dataset, path: Path) -> Dataset:
+    """Take titles and genres from a file of items; those that the log lacks are listed, too."""
+    listed = cleaning.read_items(path)
+    known = data.items["item_id"].isin(listed["item_id"])
+    if not known.any():
+        raise DatasetError(
+            f"items is {path}, of which no id is in the log: it has {_few(listed)}, the log has "
+            f"{_few(data.items)}"
+        )
+    items = pd.concat([listed, data.items[~known]], ignore_index=True)
+    if "genres" in items:
+        items["genres"] = items["genres"].fillna("")
+    notes = [
+        *data.notes,
+        f"Titles of {known.sum():,} of {len(known):,} items are from {path.name}.",
+    ]
+    return replace(data, items=items, notes=notes)
+
+
+def _few(items: pd.DataFrame) -> str:
+    return ", ".join(map(repr, items["item_id"].head(3)))
 
 
 def raw(path: Path, columns: Mapping[str, str], name: str) -> RawLog:
-    """The raw log of one's own file, folder or pattern.
-
-    Raises
-    ------
-    DatasetError
-        If there is nothing that can be read.
-    """
+    """The raw log of one's own file, folder or pattern."""
     paths = reading.find(path)
     shown = path.name or str(path)
     return RawLog(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.cleaning import Rules
-from helpers.io import Source, fetch
+from helpers.io import DatasetError, Source, fetch
 
 LogSource = pd.DataFrame | Path | list[Path]
 
@@ -22,22 +22,20 @@ class Dataset:
     name : str
         The data set's name; for an own log, its :func:`helpers.datasets.slug`.
     interactions : DataFrame
-        ``user_id`` and ``item_id`` (str), ``value`` (float64, at least 0), ``timestamp``
-        (datetime64[ns, UTC]) and, where the source has it, ``event`` (str); in order of time.
+        ``user_id`` and ``item_id`` (str), ``value`` (float64, at least 0) and, where the source
+        has them, ``timestamp`` (datetime64[ns, UTC]) and ``event`` (str); in order of time.
     items : DataFrame
         One row per item: ``item_id``, ``title`` (str) and, where known, ``genres``
         (``"Action|Comedy"``).
     description : str
         One or two sentences for the reader.
     source : str
-        Where the data come from. It does not depend on which mirror served; that stands in
-        ``source.json`` beside the raw files.
+        Where the data come from, whichever mirror served.
     sha256 : str
         Of the raw log, or of the user's own file; of several files, see
         :func:`helpers.datasets.cleaned.digest`.
-    n_out_of_order : int
-        Rows that stood behind a later one in the file, before they were sorted (0 where the log
-        was cleaned, which sorts it).
+    notes : list of str
+        Sentences on what was assumed, changed or left out when the log was read.
     cleaning : dict, optional
         The report of the cleaning, where the log was cleaned: what
         :meth:`helpers.cleaning.CleaningReport.to_json` holds.
@@ -49,7 +47,7 @@ class Dataset:
     description: str
     source: str
     sha256: str
-    n_out_of_order: int
+    notes: list[str]
     cleaning: Mapping[str, Any] | None = None
 
 
@@ -110,14 +108,66 @@ class Published:
         return folder
 
 
-def in_time_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Sort by ``timestamp``, ties as they stand; say how many rows stood behind a later one.
+def in_time_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Sort by ``timestamp``, ties as they stand; times that say nothing are dropped.
 
     Examples
     --------
-    >>> frame, moved = in_time_order(pd.DataFrame({"timestamp": [3, 1, 2], "row": [0, 1, 2]}))
-    >>> frame["row"].tolist(), moved
-    ([1, 2, 0], 2)
+    >>> times = pd.to_datetime(["2024-05-03", "2024-05-01", "2024-05-02"], utc=True)
+    >>> frame, notes = in_time_order(pd.DataFrame({"timestamp": times, "row": [0, 1, 2]}))
+    >>> frame["row"].tolist(), notes[0][:34]
+    ([1, 2, 0], 'The file is not sorted by time; he')
     """
-    moved = int((frame["timestamp"] < frame["timestamp"].cummax()).sum())
-    return frame.sort_values("timestamp", kind="stable", ignore_index=True), moved
+    if "timestamp" not in frame:
+        return frame, ["The log has no times."]
+    times = frame["timestamp"]
+    if times.min() == times.max():
+        return frame.drop(columns="timestamp"), ["All times are equal, so they are ignored."]
+    if times.is_monotonic_increasing:
+        return frame, []
+    note = (
+        "The file is not sorted by time; here its rows are, those of the same time as they stood."
+    )
+    return frame.sort_values("timestamp", kind="stable", ignore_index=True), [note]
+
+
+def titles(frame: pd.DataFrame) -> pd.DataFrame:
+    """The items of a log, each with its most frequent title.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With ``item_id`` and, where titles are known, ``title``.
+
+    Returns
+    -------
+    DataFrame
+        ``item_id`` and ``title``, sorted by item; of two titles as frequent the first in the
+        alphabet. An item without any has its id as title.
+
+    Examples
+    --------
+    >>> log = pd.DataFrame({"item_id": ["b", "a", "a", "a"], "title": [None, "Tee", "Tea", "Tea"]})
+    >>> titles(log).to_dict("list")
+    {'item_id': ['a', 'b'], 'title': ['Tea', 'b']}
+    """
+    items = pd.DataFrame({"item_id": frame["item_id"].drop_duplicates().sort_values()})
+    items = items.reset_index(drop=True)
+    items["title"] = items["item_id"]
+    if "title" in frame:
+        named = frame.loc[frame["title"].notna() & (frame["title"] != ""), ["item_id", "title"]]
+        counts = named.value_counts().reset_index(name="n")
+        counts = counts.sort_values(["item_id", "n", "title"], ascending=[True, False, True])
+        best = counts.drop_duplicates("item_id").set_index("item_id")["title"]
+        items["title"] = items["item_id"].map(best).fillna(items["item_id"])
+    return items
+
+
+def check_users(user_ids: pd.Series) -> None:
+    """Refuse a log of one user, from whom nobody can learn about others."""
+    if user_ids.nunique() < 2:
+        raise DatasetError(
+            f"the log has {user_ids.nunique()} user(s) in {len(user_ids):,} rows, expected at "
+            "least 2: collaborative filtering learns from what several users share; is the right "
+            "column given as user (COLUMNS=user=...)?"
+        )
