@@ -111,6 +111,14 @@ def notebook(number: int = 1) -> NotebookNode:
             "def price(amount: float = 5.0) -> str:\n"
             '    return f"costs $x$ {amount:.2f} & <b>more</b>" if amount else None'
         ),
+        code(
+            "answer = reporting.answer_slot()",
+            v4.new_output(
+                "display_data",
+                data={"text/markdown": "Of $\\frac{1}{2}$ *everything*.", "text/plain": "x"},
+            ),
+            tags=("answer", "hide-input", "nbval-ignore-output"),
+        ),
         v4.new_markdown_cell("The parameters, which a run may change:"),
         code('dataset: str = "movielens-100k"  # name or path', tags=("parameters",)),
         code('# Parameters\ndataset = "events.csv"', tags=("injected-parameters",)),
