@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from sklearn.model_selection import train_test_split
 
-from helpers import evaluation, metrics, weighting
+from helpers import metrics, store, weighting
 from helpers.als import ExactALS
-from helpers.evaluation.choosing import choose, chosen_recipe
-from helpers.evaluation.experiment import TwoByTwo, renamed
-from helpers.evaluation.serving import Serving, popular_by
-from helpers.evaluation.store_models import PlainALS
+from helpers.models import Baseline, ModelFactory
+from helpers.store.experiment import TwoByTwo, renamed
+from helpers.store.models import PlainALS
+from helpers.store.serving import Serving, popular_by
 
 SMALL = {"factors": [2, 4], "iterations": [5], "weighting": ["binary"], "regularization": [1.0]}
 
@@ -70,7 +70,7 @@ def soiled(shop):
 
 
 def test_events_are_split_before_they_are_merged():
-    split = evaluation.store_split(HAND, evaluation.since(HAND, CUT))
+    split = store.store_split(HAND, store.since(HAND, CUT))
     # The repurchased pair stays known, and is no news; a pair that was only viewed is news.
     assert pairs(split.bought) == ["ax", "cx"]
     assert pairs(split.train) == ["ax", "ay", "by", "cx", "cz"]
@@ -83,25 +83,25 @@ def test_events_are_split_before_they_are_merged():
 
 
 def test_repurchases_are_kept_when_asked_for():
-    split = evaluation.store_split(HAND, evaluation.since(HAND, CUT), repurchases=True)
+    split = store.store_split(HAND, store.since(HAND, CUT), repurchases=True)
     assert pairs(split.test) == ["ax", "ay", "bx", "dw"]
-    assert split.seen(split.users) is None
+    assert split.excluded(split.users) is None
 
 
-def test_fallout_by_hand():
-    split = evaluation.store_split(HAND, evaluation.since(HAND, CUT))
-    table = split.fallout()
+def test_the_summary_by_hand():
+    split = store.store_split(HAND, store.since(HAND, CUT))
+    table = split.summary()
     assert table["pairs"].tolist() == [5, 2, 4, 1, 1, 2, 2]
-    assert table.loc["judged", "users"] == 2
+    assert table.loc["tested", "users"] == 2
     assert table.loc["of users without history", "users"] == 1
 
 
 def test_weights_choose_what_is_learned_from_and_nothing_else():
-    late = evaluation.since(HAND, CUT)
-    split = evaluation.store_split(HAND, late, weights={"view": 0, "purchase": 1})
+    late = store.since(HAND, CUT)
+    split = store.store_split(HAND, late, weights={"view": 0, "purchase": 1})
     assert pairs(split.train) == ["ax", "cx"]
     assert pairs(split.test) == ["ay", "bx", "dw"]
-    faded = evaluation.store_split(HAND, late, half_life_days=4)
+    faded = store.store_split(HAND, late, half_life_days=4)
     value = faded.train.to_frame().set_index(["user_id", "item_id"])["value"]
     assert value["c", "x"] == 5  # the latest event of the training side does not fade
     assert value["a", "x"] == pytest.approx(5 * 0.5 + 5 * 0.5 ** (3 / 4))
@@ -117,12 +117,12 @@ def test_no_event_is_on_both_sides_and_order_does_not_matter(seed, share):
     frame = log(list(rows))
     in_test = rng.random(40) < share
     try:
-        split = evaluation.store_split(frame, in_test)
+        split = store.store_split(frame, in_test)
     except ValueError as error:
         assert "no event" in str(error) or "bought before" in str(error)  # noqa: PT017
         return
     order = rng.permutation(40)
-    shuffled = evaluation.store_split(frame.iloc[order], in_test[order])
+    shuffled = store.store_split(frame.iloc[order], in_test[order])
     for side in ("train", "test", "bought"):
         one, other = (getattr(each, side).user_items for each in (split, shuffled))
         assert (one != other).nnz == 0
@@ -133,7 +133,7 @@ def test_no_event_is_on_both_sides_and_order_does_not_matter(seed, share):
 
 
 def test_the_random_protocol_is_that_of_scikit_learn():
-    in_test = evaluation.at_random(HAND, 0.3, seed=4)
+    in_test = store.at_random(HAND, 0.3, seed=4)
     _, expected = train_test_split(HAND, test_size=0.3, random_state=4)
     assert sorted(HAND.index[in_test]) == sorted(expected.index)
 
@@ -141,20 +141,20 @@ def test_the_random_protocol_is_that_of_scikit_learn():
 def test_leaks_by_hand():
     frame = log([("a", "x", "purchase", 0), ("a", "y", "purchase", 0), ("a", "x", "purchase", 5),
                  ("b", "y", "purchase", 6)], order_id=["1", "1", "2", "3"])  # fmt: skip
-    at_random = evaluation.leaks(frame, np.array([False, True, True, False]))
+    at_random = store.leaks(frame, np.array([False, True, True, False]))
     assert at_random.to_dict() == {
         "pair in train": 0.5,  # a, x
         "order in train": 0.5,  # order 1
         "user later in train": 0.0,
         "item later in train": 0.5,  # y, by b
     }
-    in_time = evaluation.leaks(frame, evaluation.since(frame, "2026-01-03"))
+    in_time = store.leaks(frame, store.since(frame, "2026-01-03"))
     assert in_time.drop("pair in train").eq(0).all()
 
 
 def test_lists_hold_what_was_viewed_but_not_what_was_bought():
-    split = evaluation.store_split(HAND, evaluation.since(HAND, CUT))
-    lists = split.top_n(evaluation.stock({"factors": 2}).fit(split.train), 4)
+    split = store.store_split(HAND, store.since(HAND, CUT))
+    lists = split.top_n(store.default_als({"factors": 2}).fit(split.train), 4)
     names = [split.train.item_ids[row[row >= 0]].tolist() for row in lists]
     assert "x" not in names[0]
     assert "y" in names[0]
@@ -163,25 +163,28 @@ def test_lists_hold_what_was_viewed_but_not_what_was_bought():
 
 
 def test_who_has_no_history_gets_what_most_have_bought():
-    split = evaluation.store_split(HAND, evaluation.since(HAND, CUT))
+    split = store.store_split(HAND, store.since(HAND, CUT))
     row = split.train.user_ids.get_indexer(["d"])
-    found = split.top_n(evaluation.stock({"factors": 2}).fit(split.train), 1, users=row)
+    found = split.top_n(store.default_als({"factors": 2}).fit(split.train), 1, users=row)
     assert split.train.item_ids[found[0]].tolist() == ["x"]
+
+
+LATE = store.store_split(HAND, HAND.index > 5).test
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: evaluation.since(HAND, "2027-01-01"), "choose a moment in between"),
-        (lambda: evaluation.store_split(HAND, np.ones(3, bool)), "has 3 entries"),
-        (lambda: evaluation.store_split(HAND, np.ones(len(HAND), bool)), "before to learn"),
-        (lambda: evaluation.store_split(HAND[:6], np.arange(6) == 5), "in the test part"),
+        (lambda: store.since(HAND, "2027-01-01"), "choose a moment in between"),
+        (lambda: store.store_split(HAND, np.ones(3, bool)), "has 3 entries"),
+        (lambda: store.store_split(HAND, np.ones(len(HAND), bool)), "before to learn"),
+        (lambda: store.store_split(HAND[:6], np.arange(6) == 5), "in the test part"),
         (
-            lambda: evaluation.store_split(HAND[:2], np.array([False, True])),
+            lambda: store.store_split(HAND[:2], np.array([False, True])),
             "try repurchases=True",
         ),
         (
-            lambda: evaluation.StoreSplit(*[evaluation.store_split(HAND, HAND.index > 5).test] * 3),
+            lambda: store.StoreSplit(*[LATE] * 2, bought=LATE),
             "share 3 pairs",
         ),
     ],
@@ -204,35 +207,43 @@ def test_plain_als_is_exact_als(regularization):
         np.testing.assert_allclose(models[0].user_factors, models[1].user_factors, atol=1e-8)
 
 
-def test_buy_again_repeats_the_history():
-    split = evaluation.store_split(HAND, evaluation.since(HAND, CUT), repurchases=True)
-    recipe = evaluation.store_recipes({"factors": 2})["popular"]
-    judged = evaluation.judge(
-        {"popular": recipe, "again": type(recipe)(lambda train: evaluation.BuyAgain(), "linear")},
-        split, ks=[1, 2],
-    )  # fmt: skip
+class BuyAgain(Baseline):
+    """The user's own history again, strongest pairs first, then what is popular."""
+
+    def _learn(self, user_items):
+        counts = np.bincount(user_items.indices, minlength=user_items.shape[1])
+        self._popular = counts / (user_items.shape[0] + 1)
+
+    def _score(self, users, user_items):
+        return user_items.toarray() + self._popular
+
+
+def test_repurchases_may_be_in_the_lists():
+    split = store.store_split(HAND, store.since(HAND, CUT), repurchases=True)
+    again = ModelFactory(lambda train: BuyAgain(), "raw")
+    compared = store.compare({"again": again}, split, ks=[1, 2])
     # a: x then y, both bought; b: y (viewed), then x (most popular).
-    assert judged.measured.loc[("again", 0), "precision@2"].tolist() == [1.0, 0.5]
-    assert judged.measured.loc[("again", 0), "precision@1"].tolist() == [1.0, 0.0]
+    assert compared.measured.loc[("again", 0), "precision@2"].tolist() == [1.0, 0.5]
+    assert compared.measured.loc[("again", 0), "precision@1"].tolist() == [1.0, 0.0]
 
 
 def test_the_table_is_what_the_metrics_say(shop):
-    split = evaluation.store_split(shop, evaluation.since(shop, "2026-02-10"))
-    recipes = evaluation.store_recipes({"factors": 4, "iterations": 5})
-    recipes.pop("ALS, the seed's best")  # 500 factors for 20 items
-    judged = evaluation.judge(recipes, split, ks=[3, 5])
-    for name, recipe in recipes.items():
-        lists = split.top_n(recipe.fit(split.train), 5, matrix=recipe.matrix(split.train))
-        np.testing.assert_array_equal(lists, judged.lists[name][0])
-        expected = metrics.ranking(lists, split.test.user_items[split.users], [3, 5])
-        found = judged.per_user("precision@3")[name]
+    split = store.store_split(shop, store.since(shop, "2026-02-10"))
+    factories = store.store_factories({"factors": 4, "iterations": 5})
+    factories.pop("ALS of the store project")  # 500 factors for 20 items
+    compared = store.compare(factories, split, ks=[3, 5])
+    for name, factory in factories.items():
+        lists = split.top_n(factory.fit(split.train), 5, matrix=factory.matrix(split.train))
+        np.testing.assert_array_equal(lists, compared.lists[name][0])
+        expected = metrics.accuracy(lists, split.test.user_items[split.users], [3, 5])
+        found = compared.per_user("precision@3")[name]
         np.testing.assert_allclose(found, expected["precision@3"])
-    table = judged.accuracy(["precision@3", "ndcg@5"])
-    assert table.loc["ALS, tuned", "precision@3"] > table.loc["popular", "precision@3"]
+    table = compared.accuracy(["precision@3", "ndcg@5"])
+    assert table.loc["ALS tuned", "precision@3"] > table.loc["popular", "precision@3"]
 
 
-def test_the_seeds_best_is_as_the_seed_had_it():
-    model = evaluation.store_recipes({})["ALS, the seed's best"].make(None)
+def test_the_model_of_the_store_project_is_as_it_was():
+    model = store.store_factories({})["ALS of the store project"].make(None)
     assert (model.factors, model.iterations, model.regularization) == (500, 3, 0.01)
     assert model.dtype == np.float64
 
@@ -248,7 +259,7 @@ def cells(**values):
     return TwoByTwo(
         measured=measured, lists={cell: np.array([[0, 1], [2, -1]]) for cell in measured},
         item_ids=pd.Index(["p", "q", "POST"]), only_dirty=np.array([False, False, True]),
-        held_out=csr_matrix((2, 3)), trials={}, chosen={},
+        test=csr_matrix((2, 3)), trials={}, chosen={},
         between_seeds={cell: pd.DataFrame({"ndcg@10": [0.2, 0.5]}) for cell in measured},
     )  # fmt: skip
 
@@ -286,7 +297,7 @@ def test_cleaning_minus_tuning_is_the_difference_of_the_mean_effects(values):
 
 
 def test_where_nothing_is_dirty_cleaning_changes_nothing(shop):
-    found = evaluation.two_by_two(
+    found = store.two_by_two(
         shop, shop, "2026-02-15", SMALL, validation_days=15, weights={"purchase": 1}, ks=[3, 5]
     )
     table = found.effects("ndcg@5")
@@ -297,14 +308,14 @@ def test_where_nothing_is_dirty_cleaning_changes_nothing(shop):
 
 
 def test_the_test_is_the_clean_one_in_all_cells(shop, soiled):
-    found = evaluation.two_by_two(
+    found = store.two_by_two(
         soiled, shop, "2026-02-15", SMALL, validation_days=15, weights={"purchase": 1},
         half_lives=[20.0], repurchases=True, ks=[3, 5], seeds=[0, 1],
     )  # fmt: skip
     assert found.item_ids[found.only_dirty].tolist() == ["POST"]
-    assert found.held_out[:, found.only_dirty].nnz == 0
-    truth = evaluation.store_split(
-        shop, evaluation.since(shop, "2026-02-15"), weights={"purchase": 1}, repurchases=True
+    assert found.test[:, found.only_dirty].nnz == 0
+    truth = store.store_split(
+        shop, store.since(shop, "2026-02-15"), weights={"purchase": 1}, repurchases=True
     )
     users = truth.train.user_ids[truth.users]
     for (log_name, _), frame in found.measured.items():
@@ -323,11 +334,11 @@ def test_the_test_is_the_clean_one_in_all_cells(shop, soiled):
 
 def test_settings_are_chosen_without_the_test(shop):
     """Whatever happens after the cut-off, the choice is the same."""
-    before = shop[~evaluation.since(shop, "2026-02-15")]
-    in_window = evaluation.since(before, "2026-01-31")
+    before = shop[~store.since(shop, "2026-02-15")]
+    in_window = store.since(before, "2026-01-31")
     options = {"weights": {"purchase": 1}, "repurchases": False}
-    trials, chosen = choose(before, in_window, "ALS", SMALL, [20.0], k=5, **options)
-    found = evaluation.two_by_two(
+    trials, chosen = store.choose(before, in_window, "ALS", SMALL, [20.0], k=5, **options)
+    found = store.two_by_two(
         shop, shop, "2026-02-15", SMALL, validation_days=15, weights={"purchase": 1},
         half_lives=[20.0], ks=[5],
     )  # fmt: skip
@@ -338,11 +349,11 @@ def test_settings_are_chosen_without_the_test(shop):
 def test_the_experiment_refuses_ids_that_do_not_meet(shop):
     strangers = shop.assign(user_id="x" + shop["user_id"])
     with pytest.raises(ValueError, match="written alike in dirty and clean"):
-        evaluation.two_by_two(strangers, shop, "2026-02-15", SMALL, validation_days=15, ks=[5])
+        store.two_by_two(strangers, shop, "2026-02-15", SMALL, validation_days=15, ks=[5])
 
 
 def test_the_defaults_are_implicits():
-    model = chosen_recipe("IALS", {"factors": None, "half_life_days": None}, 0).make(None)
+    model = store.chosen_factory("IALS", {"factors": None, "half_life_days": None}, 0).make(None)
     assert isinstance(model, PlainALS)
     assert (model.factors, model.regularization, model.iterations, model.alpha) == (
         100,
@@ -350,7 +361,10 @@ def test_the_defaults_are_implicits():
         15,
         1,
     )
-    assert chosen_recipe("IALS", {"factors": 3, "half_life_days": 9.0}, 0).make(None).factors == 3
+    assert (
+        store.chosen_factory("IALS", {"factors": 3, "half_life_days": 9.0}, 0).make(None).factors
+        == 3
+    )
 
 
 def test_columns_are_renamed_in_place():
@@ -378,7 +392,7 @@ def visited(shop):
 @pytest.fixture(scope="module")
 def served(visited):
     settings = {"factors": 4, "iterations": 10, "regularization": 1.0}
-    return evaluation.serve(visited, "2026-02-10", settings, ks=[3, 5])
+    return store.serve(visited, "2026-02-10", settings, ks=[3, 5])
 
 
 def test_groups_are_by_what_was_known_before(served):
@@ -390,11 +404,22 @@ def test_groups_are_by_what_was_known_before(served):
 
 def test_the_rule_serves_purchasers_only(served):
     known = (served.groups == "purchasers").to_numpy()
-    rule, lately = served.lists["purchasers' rule"], served.lists["popular lately"]
+    rule, lately = served.lists["purchasers' rule"], served.lists["recently popular"]
     np.testing.assert_array_equal(rule[~known], lately[~known])
     assert (rule[known] != lately[known]).any()
     unknown = (served.groups == "unknown").to_numpy()
     np.testing.assert_array_equal(served.lists["ALS for all"][unknown], lately[unknown])
+
+
+def test_single_policies_are_served_as_all_of_them(visited, served):
+    settings = {"factors": 4, "iterations": 10, "regularization": 1.0}
+    some = ["popular by country", "ALS for all"]
+    found = store.serve(visited, "2026-02-10", settings, policies=some, ks=[3, 5])
+    assert list(found.lists) == list(found.measured) == some
+    for name in some:
+        np.testing.assert_array_equal(found.lists[name], served.lists[name])
+    with pytest.raises(ValueError, match=r"unknown policies \['ALS'\]; there are \['popular', "):
+        store.serve(visited, "2026-02-10", settings, policies=["ALS"])
 
 
 def test_visitors_gain_from_a_model_that_sees_their_views(served):
@@ -416,8 +441,8 @@ def test_popular_lists_by_hand():
         country=["UK", "UK", "FR", "FR", "FR", "FR", "UK", None],
         category=["toys", "toys", "lamps", "lamps", "lamps", "toys", "lamps", "lamps"],
     )  # fmt: skip
-    late = evaluation.since(frame, "2026-01-08")
-    split = evaluation.store_split(frame, late)
+    late = store.since(frame, "2026-01-08")
+    split = store.store_split(frame, late)
     rows = split.train.user_ids.get_indexer(["d", "e", "f"])
     assert split.train.item_ids.tolist() == ["x", "y", "z"]
     by_country = popular_by(frame, late, split, "country", rows)
@@ -434,17 +459,17 @@ def test_popular_lists_by_hand():
 def serving(users, lists, bought, items):
     rows, columns = zip(*bought, strict=True)
     shape = (len(users), len(items))
-    held_out = csr_matrix((np.ones(len(rows)), (rows, columns)), shape)
+    test = csr_matrix((np.ones(len(rows)), (rows, columns)), shape)
     groups = pd.Series("purchasers", index=pd.Index(users))
-    return Serving(groups, {"popular": np.array(lists)}, {}, held_out, pd.Index(items))
+    return Serving(groups, {"popular": np.array(lists)}, {}, test, pd.Index(items))
 
 
-def test_flattery_by_hand():
+def test_contamination_by_hand():
     """Postage is in the dirty lists and in the dirty test: the number falls, the lists improve."""
     dirty = serving(["a", "b", "bot"], [[0, 1], [0, 1], [0, 1]],
                     [(0, 0), (0, 2), (1, 0), (1, 1), (2, 0)], ["POST", "x", "y"])  # fmt: skip
     clean = serving(["a", "b"], [[0, 1], [0, 1]], [(0, 1), (1, 0)], ["x", "y"])
-    found = evaluation.flattery(dirty, clean, "popular", measures=("precision@1", "hit rate@2"))
+    found = store.contamination(dirty, clean, "popular", measures=("precision@1", "hit rate@2"))
     assert found.levels["users"].tolist() == [2, 2, 2]
     assert found.levels["precision@1"].tolist() == [1.0, 0.0, 0.5]
     assert found.levels["hit rate@2"].tolist() == [1.0, 0.5, 1.0]
@@ -453,14 +478,14 @@ def test_flattery_by_hand():
     change = found.changes["difference"]
     assert change["as reported", "precision@1"] == -0.5
     assert change["in truth", "precision@1"] == 0.5
-    one = evaluation.flattery(
+    one = store.contamination(
         dirty, clean, "popular", who=pd.Series({"b": True}), measures=("precision@1",)
     )
     assert one.levels["precision@1"].tolist() == [1.0, 0.0, 1.0]
     with pytest.raises(KeyError, match="is no policy of dirty"):
-        evaluation.flattery(dirty, clean, "random")
+        store.contamination(dirty, clean, "random")
     with pytest.raises(ValueError, match="no user of who"):
-        evaluation.flattery(dirty, clean, "popular", who=pd.Series({"c": True}))
+        store.contamination(dirty, clean, "popular", who=pd.Series({"c": True}))
 
 
 def test_weights_are_learned_where_they_matter():
@@ -480,7 +505,7 @@ def test_weights_are_learned_where_they_matter():
         {"view": 0, "cart": 3, "purchase": 5, "half_life_days": None},
         {"view": 5, "cart": 0, "purchase": 1, "half_life_days": 3.0},
     ]
-    table = evaluation.learn_event_weights(
+    table = store.learn_event_weights(
         log(rows), candidates, validation_from="2026-01-08", k=5,
         settings={"factors": 4, "iterations": 5, "regularization": 1.0},
     )  # fmt: skip
@@ -493,9 +518,9 @@ def test_weights_are_learned_where_they_matter():
 
 def test_learning_weights_needs_candidates_and_a_window():
     with pytest.raises(ValueError, match="candidates is empty"):
-        evaluation.learn_event_weights(HAND, [], validation_from=CUT, settings={"factors": 2})
+        store.learn_event_weights(HAND, [], validation_from=CUT, settings={"factors": 2})
     with pytest.raises(ValueError, match="choose a moment in between"):
-        evaluation.learn_event_weights(
+        store.learn_event_weights(
             HAND, [weighting.EVENT_WEIGHTS], validation_from="2030-01-01", settings={"factors": 2}
         )
 
@@ -503,32 +528,32 @@ def test_learning_weights_needs_candidates_and_a_window():
 def test_the_outcome_in_words():
     made = cells(dd=[0.1, 0.2], dt=[0.2, 0.3], cd=[0.5, 0.6], ct=[0.6, 0.8])
     assert made.in_words() == (
-        "cleaning at stock settings +0.4000 (helps), tuning on the dirty log +0.1000 (helps) "
+        "cleaning at default settings +0.4000 (helps), tuning on the dirty log +0.1000 (helps) "
         "ndcg@10; one against the other: **cleaning wins**."
     )
 
 
 def test_one_model_may_learn_from_faded_events(shop):
-    late = evaluation.since(shop, evaluation.cutoff(shop, 0.3))
-    plain = evaluation.store_split(shop, late)
-    faded = evaluation.store_split(shop, late, half_life_days=5)
-    recipes = {"a": chosen_recipe("ALS", {}, 0), "b": chosen_recipe("ALS", {}, 0)}
-    found = evaluation.judge(recipes, plain, own={"b": faded})
+    late = store.since(shop, store.cutoff(shop, 0.3))
+    plain = store.store_split(shop, late)
+    faded = store.store_split(shop, late, half_life_days=5)
+    factories = {"a": store.chosen_factory("ALS", {}, 0), "b": store.chosen_factory("ALS", {}, 0)}
+    found = store.compare(factories, plain, own={"b": faded})
     assert found.matrices["a"].nnz == found.matrices["b"].nnz
-    alone = evaluation.judge({"b": recipes["b"]}, faded)
+    alone = store.compare({"b": factories["b"]}, faded)
     assert np.array_equal(found.lists["b"][0], alone.lists["b"][0])
-    other = evaluation.store_split(shop, evaluation.since(shop, evaluation.cutoff(shop, 0.1)))
+    other = store.store_split(shop, store.since(shop, store.cutoff(shop, 0.1)))
     with pytest.raises(ValueError, match=r"own\['b'\] has other users or items"):
-        evaluation.judge(recipes, plain, own={"b": other})
+        store.compare(factories, plain, own={"b": other})
 
 
 def test_a_cutoff_always_leaves_something_before_it():
     hours = pd.date_range("2026-01-01 00:10", periods=10, freq="h", tz="UTC")
-    moment = evaluation.cutoff(pd.DataFrame({"timestamp": hours}), 0.2)
+    moment = store.cutoff(pd.DataFrame({"timestamp": hours}), 0.2)
     assert hours[0] < moment <= hours[-1]  # the log of one day has no midnight in it
     crowded = pd.DataFrame({"timestamp": [hours[0]] * 9 + [hours[5]]})
-    assert evaluation.cutoff(crowded, 0.5) == hours[5]
+    assert store.cutoff(crowded, 0.5) == hours[5]
     with pytest.raises(ValueError, match="share is 1, expected a number between 0 and 1"):
-        evaluation.cutoff(crowded, 1)
+        store.cutoff(crowded, 1)
     with pytest.raises(ValueError, match="needs at least 2"):
-        evaluation.cutoff(crowded.head(3), 0.5)
+        store.cutoff(crowded.head(3), 0.5)

@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 
 from helpers import metrics, tuning
-from helpers.baselines import Recipe
-from helpers.evaluation.store import StoreSplit, since, store_split
-from helpers.evaluation.store_models import StoreTask, stock
-from helpers.tuning.tasks import DIGITS, Grid, Settings, in_parallel
+from helpers.models import ModelFactory, model_factory
+from helpers.store.models import StoreTask, default_als
+from helpers.store.split import StoreSplit, since, store_split
+from helpers.tuning import DIGITS, Grid, Settings, in_parallel
 
 
 def choose(
     events: pd.DataFrame,
     in_window: np.ndarray,
     model: str,
-    candidates: Grid | Sequence[Grid],
+    candidates: Grid,
     half_lives: Sequence[float] = (),
     *,
     k: int = 10,
@@ -31,7 +31,7 @@ def choose(
     events : DataFrame
         The training part of a log.
     in_window : bool ndarray of shape (n_events,)
-        Which of them are held out; from :func:`since`.
+        Which of them are the validation set; from :func:`since`.
     model, candidates, k, workers
         As :func:`try_settings`.
     half_lives : sequence of float, in days
@@ -47,9 +47,9 @@ def choose(
     """
     split = store_split(events, in_window, **options)
     found = [try_settings(split, model, candidates, k=k, workers=workers)]
-    best = {name: value for name, value in tuning.best(found[0]).items() if value is not None}
+    best = {name: value for name, value in _best(found[0], k).items() if value is not None}
     # Only a model that sees the values sees them fade.
-    again = {name: [value] for name, value in {**best, "weighting": "linear"}.items()}
+    again = {name: [value] for name, value in {**best, "weighting": "raw"}.items()}
 
     def fade(days: float) -> pd.DataFrame:
         faded = store_split(events, in_window, half_life_days=days, **options)
@@ -61,31 +61,31 @@ def choose(
     trials["half_life_days"] = trials.get("half_life_days", pd.Series(np.nan, trials.index))
     winner = trials[f"nDCG@{k}"].to_numpy().argmax()
     days = float(trials["half_life_days"].to_numpy()[winner])
-    return trials, {**tuning.best(trials), "half_life_days": None if np.isnan(days) else days}
+    return trials, {**_best(trials, k), "half_life_days": None if np.isnan(days) else days}
 
 
 def try_settings(
     split: StoreSplit,
     model: str,
-    candidates: Grid | Sequence[Grid],
+    candidates: Grid,
     *,
     k: int = 10,
     default: bool = True,
     seed: int = 0,
     workers: int = 2,
 ) -> pd.DataFrame:
-    """Judge implicit's defaults and every candidate on a validation window.
+    """Score implicit's defaults and every candidate on a validation window.
 
     Parameters
     ----------
     split : StoreSplit
         Inside the training log; its ``test`` is the validation set.
     model : {"ALS", "IALS"}
-    candidates : mapping of str to sequence, or a sequence of those
+    candidates : mapping of str to sequence
         ``factors``, ``regularization``, ``iterations``, ``weighting`` and what else the model has.
     k : int
     default : bool
-        Whether implicit's defaults are judged, too.
+        Whether implicit's defaults are scored, too.
     seed : int
     workers : int
         Fits at a time.
@@ -94,14 +94,14 @@ def try_settings(
     -------
     DataFrame
         Index ``trial``; settings (all missing for the defaults, in the first row), ``nDCG@k``,
-        ``low`` and ``high``. :func:`helpers.tuning.best` reads it.
+        ``low`` and ``high``.
     """
     task = StoreTask("validation", split, k)
-    runs, lists = tuning.fit_lists(task, model, {}, candidates, seeds=[seed], workers=workers)
+    runs = tuning.runs_of(candidates)
+    lists = tuning.fit_lists(task, model, runs, seeds=[seed], workers=workers)
     tried = list(zip(runs, lists[:, 0], strict=True))
     if default:
-        plain = chosen_recipe(model, {}, seed)
-        of_default = split.top_n(plain.fit(split.train), k, matrix=plain.matrix(split.train))
+        of_default = split.top_n(default_als(seed=seed).fit(split.train), k)
         tried.insert(0, ({}, of_default))
     rows = []
     for run, found in tried:
@@ -114,8 +114,8 @@ def try_settings(
     return table.astype(dict.fromkeys(score, np.float64))
 
 
-def chosen_recipe(model: str, settings: Settings, seed: int) -> Recipe:
-    """The recipe of these settings; implicit's defaults (:func:`stock`) where none is given.
+def chosen_factory(model: str, settings: Settings, seed: int) -> ModelFactory:
+    """The model of these settings; implicit's defaults (:func:`default_als`) where none is given.
 
     Parameters
     ----------
@@ -126,11 +126,16 @@ def chosen_recipe(model: str, settings: Settings, seed: int) -> Recipe:
 
     Returns
     -------
-    Recipe
+    ModelFactory
     """
     given = {name: value for name, value in settings.items() if value is not None}
     given.pop("half_life_days", None)  # of the values, not of the model
-    return tuning.recipe(model, given, seed=seed) if given else stock(seed=seed)
+    return model_factory(model, given, seed=seed) if given else default_als(seed=seed)
+
+
+def _best(trials: pd.DataFrame, k: int) -> dict[str, Any]:
+    """The settings of the best trial, which stand before the score."""
+    return tuning.best(trials.loc[:, : f"nDCG@{k}"])
 
 
 def learn_event_weights(
@@ -150,14 +155,14 @@ def learn_event_weights(
     Parameters
     ----------
     events : DataFrame
-        The *training* part of a log only: what is held out lies inside it.
+        The *training* part of a log only: the validation set lies inside it.
     candidates : sequence of mappings
         Weight of each kind of event, and ``half_life_days`` (None where events do not fade). The
         first is what the others are compared with, (1, 3, 5) say.
     validation_from : Timestamp or str
         First moment of the window.
     settings : mapping
-        Of ``model``; ``weighting`` is set to "linear", without which weights would do nothing.
+        Of ``model``; ``weighting`` is set to "raw", without which weights would do nothing.
     model : {"ALS", "IALS"}
     repurchases : bool
     k : int
@@ -179,9 +184,9 @@ def learn_event_weights(
 
     Notes
     -----
-    All candidates are judged on the same users: those with any event before the window. A user
+    All candidates are scored on the same users: those with any event before the window. A user
     whose events all weigh 0 gets the popular list. The interval of the winner's gain does not cover
-    that it was picked as the best of several: see :func:`helpers.tuning.optimism`.
+    that it was picked as the best of several.
     """
     if not candidates:
         raise ValueError("candidates is empty, expected weights such as {'view': 1, 'purchase': 5}")
@@ -193,7 +198,7 @@ def learn_event_weights(
         repurchases=repurchases,
     )
     users = whole.train.user_ids[whole.users]
-    recipe = chosen_recipe(model, {**settings, "weighting": "linear"}, seed)
+    factory = chosen_factory(model, {**settings, "weighting": "raw"}, seed)
 
     def run(candidate: Mapping[str, Any]) -> np.ndarray:
         weights = {name: value for name, value in candidate.items() if name != "half_life_days"}
@@ -202,9 +207,9 @@ def learn_event_weights(
             repurchases=repurchases,
         )  # fmt: skip
         rows = split.train.user_ids.get_indexer(users)
-        found = split.top_n(recipe.fit(split.train), k, users=rows)
-        held_out = split.test.user_items[rows]
-        return metrics.ranking(found, held_out, [k])[f"ndcg@{k}"].to_numpy(np.float64)
+        found = split.top_n(factory.fit(split.train), k, users=rows)
+        scores = metrics.accuracy(found, split.test.user_items[rows], [k])
+        return scores[f"ndcg@{k}"].to_numpy(np.float64)
 
     per_user = in_parallel(run, list(candidates), workers)
     table = pd.DataFrame([dict(each) for each in candidates], dtype=object)

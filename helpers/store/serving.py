@@ -9,15 +9,14 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from helpers import metrics, weighting
-from helpers.baselines import Popularity
-from helpers.evaluation.choosing import chosen_recipe
-from helpers.evaluation.measures import item_counts, verdict
-from helpers.evaluation.store import StoreSplit, since, store_split
+from helpers.models import Popularity
 from helpers.recommend import CELLS, rank_items
-from helpers.tuning.tasks import Settings
+from helpers.store.choosing import chosen_factory
+from helpers.store.split import StoreSplit, since, store_split
+from helpers.tuning import Settings
 
 GROUPS = ("purchasers", "visitors", "unknown")
-RULE, TO_ALL = "purchasers' rule", "ALS for all"
+RULE, TO_ALL, FALLBACK = "purchasers' rule", "ALS for all", "recently popular"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class Serving:
         Of each policy.
     measured : dict of str to DataFrame
         Accuracy of each policy for each of these users.
-    held_out : csr_matrix of shape (n_users, n_items)
+    test : csr_matrix of shape (n_users, n_items)
         What they bought.
     item_ids : Index of str
     """
@@ -41,7 +40,7 @@ class Serving:
     groups: pd.Series
     lists: dict[str, np.ndarray]
     measured: dict[str, pd.DataFrame]
-    held_out: csr_matrix
+    test: csr_matrix
     item_ids: pd.Index
 
     def table(self, measure: str = "ndcg@10", *, seed: int = 0) -> pd.DataFrame:
@@ -64,7 +63,7 @@ class Serving:
             for policy, frame in self.measured.items():
                 values = frame[measure].to_numpy()[members]
                 low, high = metrics.bootstrap_interval(values, seed=seed)
-                shown = metrics.catalogue_coverage(self.lists[policy][members], len(self.item_ids))
+                shown = metrics.coverage(self.lists[policy][members], len(self.item_ids))
                 rows[group, policy] = [values.mean(), low, high, len(values), shown]
         columns = ["mean", "low", "high", "n", "coverage"]
         table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -100,7 +99,7 @@ class Serving:
                 self.measured[policy][measure].to_numpy()[members] for policy in (first, second)
             ]
             pair = metrics.paired(values[0], values[1], seed=seed)
-            rows[group] = [pair.difference, pair.low, pair.high, verdict(pair), len(values[0])]
+            rows[group] = [pair.difference, pair.low, pair.high, pair.verdict, len(values[0])]
         columns = ["difference", "low", "high", "verdict", "n"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("group")
 
@@ -119,7 +118,7 @@ def serve(
     weights: Mapping[str, float] = weighting.EVENT_WEIGHTS,
     half_life_days: float | None = None,
     recent_days: float = 28.0,
-    by: Sequence[str] = ("country", "category"),
+    policies: Sequence[str] | None = None,
     repurchases: bool = False,
     ks: Sequence[int] = (3, 10),
     seed: int = 0,
@@ -138,10 +137,9 @@ def serve(
     weights, half_life_days
         See :func:`helpers.weighting.event_values`.
     recent_days : float
-        What "popular lately" counts.
-    by : sequence of {"country", "category"}
-        Popular lists of their own for each country of users and for each category of items, where
-        the log has that column.
+        What "recently popular" counts.
+    policies : sequence of str, optional
+        Which of the policies below; all that the log allows when not given.
     repurchases : bool
         Whether what a user bought before is to be predicted, too.
     ks : sequence of int
@@ -155,13 +153,13 @@ def serve(
         With these policies:
 
         - "popular": what most users bought before, the same for all;
-        - "popular lately": the same over the last ``recent_days``;
-        - "popular by country", "popular by category": "popular lately" for each of them, see
-          :func:`popular_by`;
-        - "purchasers' rule", as in the seed system: the model is fitted on users who have bought
-          and serves them; all others get "popular lately";
+        - "recently popular": the same over the last ``recent_days``;
+        - "popular by country", "popular by category": "recently popular" for each of them, see
+          :func:`popular_by` (where the log has that column);
+        - "purchasers' rule", as in the store project: the model is fitted on users who have bought
+          and serves them; all others get "recently popular";
         - "ALS for all": fitted on all users with any event, and serves all of them; only who was
-          never seen gets "popular lately".
+          never seen gets "recently popular".
 
     Notes
     -----
@@ -184,38 +182,40 @@ def serve(
         # In blocks of users: all scores at once would not fit into memory for a large shop.
         step = max(1, CELLS // split.train.n_items)
         blocks = [users[start : start + step] for start in range(0, len(users), step)]
-        lists = [rank_items(scores(block), k, split.seen(block))[0] for block in blocks]
+        lists = [rank_items(scores(block), k, split.excluded(block))[0] for block in blocks]
         return np.concatenate(lists)
 
-    counts = item_counts(bought).astype(np.float64)
-    lately = Popularity(bought.timestamps, recent_days)
-    lately.fit(bought.user_items, show_progress=False)
-    age = (bought.timestamps.max() - bought.timestamps) / np.timedelta64(1, "D")
-    recent = replace(split, bought=bought.select(age < recent_days))
-    lists = {
-        "popular": ranked(lambda block: np.tile(counts, (len(block), 1))),
-        "popular lately": ranked(lambda block: lately.scores(block, bought.user_items[block])),
+    recent = Popularity(bought.timestamps, recent_days)
+    recent.fit(bought.user_items, show_progress=False)
+    scorers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "popular": lambda block: np.tile(bought.item_counts.astype(np.float64), (len(block), 1)),
+        FALLBACK: lambda block: recent.scores(block, bought.user_items[block]),
     }
-    for column in (column for column in by if column in events):
-        local = partial(popular_by, events, in_test, recent, column)
-        lists[f"popular by {column}"] = ranked(local)
+    assert bought.timestamps is not None  # events were cut in time
+    age = (bought.timestamps.max() - bought.timestamps) / np.timedelta64(1, "D")
+    lately = replace(split, bought=bought.select(age < recent_days))
+    for column in ("country", "category"):
+        if column in events:
+            scorers[f"popular by {column}"] = partial(popular_by, events, in_test, lately, column)
+    served = {RULE: has_bought, TO_ALL: has_events}
+    wanted = [*scorers, *served] if policies is None else list(policies)
+    if unknown := set(wanted) - {*scorers, *served}:
+        raise ValueError(f"unknown policies {sorted(unknown)}; there are {[*scorers, *served]}")
+    lists = {name: ranked(scorers[name]) for name in scorers if name in (*wanted, FALLBACK)}
     rows, _ = split.train.cells()
-    fallback = lists["popular lately"]
-    recipe = chosen_recipe(model, settings, seed)
-    for name, served in ((RULE, has_bought), (TO_ALL, has_events)):
-        if name == TO_ALL and not (has_events & ~has_bought).any():  # the same model again
+    factory = chosen_factory(model, settings, seed)
+    for name in (name for name in served if name in wanted):
+        if RULE in lists and not (has_events & ~has_bought).any():  # the same model again
             lists[name] = lists[RULE]
             continue
-        train = split.train.select(served[rows])
-        found = split.top_n(recipe.fit(train), k, users=users, matrix=recipe.matrix(train))
-        lists[name] = np.where((served & has_events)[users][:, None], found, fallback)
-    held_out = split.test.user_items[users]
+        train = split.train.select(served[name][rows])
+        found = split.top_n(factory.fit(train), k, users=users, matrix=factory.matrix(train))
+        lists[name] = np.where((served[name] & has_events)[users][:, None], found, lists[FALLBACK])
+    test = split.test.user_items[users]
     ids = split.train.user_ids[users]
-    measured = {
-        name: metrics.ranking(found, held_out, ks).per_user.set_axis(ids)
-        for name, found in lists.items()
-    }
-    return Serving(pd.Series(groups, index=ids), lists, measured, held_out, split.train.item_ids)
+    measured = {name: metrics.accuracy(lists[name], test, ks).set_axis(ids) for name in wanted}
+    lists = {name: lists[name] for name in wanted}
+    return Serving(pd.Series(groups, index=ids), lists, measured, test, split.train.item_ids)
 
 
 def popular_by(
@@ -249,7 +249,7 @@ def popular_by(
     """
     if column not in ("country", "category"):
         raise ValueError(f"column is {column!r}, expected 'country' or 'category'")
-    counts = item_counts(split.bought).astype(np.float64)
+    counts = split.bought.item_counts.astype(np.float64)
     ties = counts / (split.train.n_users + 1)
     events = events.assign(late=in_test).dropna(subset=[column])
     if column == "category":

@@ -15,13 +15,12 @@ from scipy.sparse import csr_matrix
 from sklearn.model_selection import train_test_split
 
 from helpers import recommend, weighting
-from helpers.evaluation.measures import item_counts
 from helpers.interactions import Interactions
 from helpers.recommend import rank_items
 from helpers.splits import Split
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class StoreSplit(Split):
     """What was known of a store's users, and what they bought later.
 
@@ -62,11 +61,9 @@ class StoreSplit(Split):
     @property
     def users(self) -> np.ndarray:
         """Rows with events in train and something to find, in ascending order."""
-        sides = (self.train.user_items, self.test.user_items)
-        known, to_find = (np.diff(side.indptr) > 0 for side in sides)
-        return np.flatnonzero(known & to_find)
+        return np.flatnonzero((self.train.user_counts > 0) & (self.test.user_counts > 0))
 
-    def seen(self, users: np.ndarray) -> csr_matrix | None:
+    def excluded(self, users: np.ndarray) -> csr_matrix | None:
         """What the lists of these rows must not hold: what they have bought, or nothing."""
         return None if self.repurchases else self.bought.user_items[users]
 
@@ -91,7 +88,7 @@ class StoreSplit(Split):
         """
         rows = self.users if users is None else users
         histories = self.train.user_items if matrix is None else matrix
-        popular = item_counts(self.bought).astype(np.float64)
+        popular = self.bought.item_counts.astype(np.float64)
         lists = [np.empty((0, n), dtype=np.int64)]
         step = max(1, recommend.CELLS // self.train.n_items)
         for start in range(0, len(rows), step):
@@ -100,11 +97,11 @@ class StoreSplit(Split):
             known = np.diff(histories.indptr)[block] > 0
             if not known.all():
                 scores = np.where(known[:, None], scores, popular)
-            lists.append(rank_items(scores, n, self.seen(block))[0])
+            lists.append(rank_items(scores, n, self.excluded(block))[0])
         return np.concatenate(lists)
 
-    def fallout(self) -> pd.DataFrame:
-        """Who falls out of the test, and why.
+    def summary(self) -> pd.DataFrame:
+        """Who is tested, who is not, and why.
 
         Returns
         -------
@@ -112,20 +109,19 @@ class StoreSplit(Split):
             Index ``what``; columns ``pairs`` and ``users``.
         """
         test, rows = self.test, self.test.cells()[0]
-        in_train = np.diff(self.train.user_items.indptr) > 0
-        known_items = np.bincount(self.train.user_items.indices, minlength=test.n_items) > 0
-        judged = in_train[rows]
-        reachable = judged & known_items[test.user_items.indices]
+        in_train = self.train.user_counts > 0
+        tested = in_train[rows]
+        reachable = tested & (self.train.item_counts > 0)[test.user_items.indices]
         kinds = {
             "train, all events": (self.train.nnz, in_train.sum()),
-            "train, bought": (self.bought.nnz, (np.diff(self.bought.user_items.indptr) > 0).sum()),
+            "train, bought": (self.bought.nnz, (self.bought.user_counts > 0).sum()),
             "bought later": (
                 test.nnz + self.n_again * (not self.repurchases),
-                (np.diff(test.user_items.indptr) > 0).sum(),
+                (test.user_counts > 0).sum(),
             ),
             "of them bought before": (self.n_again, None),
-            "of users without history": ((~judged).sum(), len(np.unique(rows[~judged]))),
-            "judged": (judged.sum(), len(np.unique(rows[judged]))),
+            "of users without history": ((~tested).sum(), len(np.unique(rows[~tested]))),
+            "tested": (tested.sum(), len(np.unique(rows[tested]))),
             "of them reachable": (reachable.sum(), len(np.unique(rows[reachable]))),
         }
         table = pd.DataFrame.from_dict(kinds, orient="index", columns=["pairs", "users"])
@@ -218,7 +214,7 @@ def at_random(events: pd.DataFrame, share: float = 0.2, *, seed: int = 0) -> np.
 
     Notes
     -----
-    This is the protocol of the seed system, and it leaks: see :func:`leaks`.
+    This is the protocol of the store project, and it leaks: see :func:`leaks`.
     """
     _, drawn = train_test_split(np.arange(len(events)), test_size=share, random_state=seed)
     in_test = np.zeros(len(events), dtype=bool)
@@ -265,8 +261,8 @@ def store_split(
 
     Notes
     -----
-    :func:`helpers.splits.time_cutoff` splits *pairs* at their latest event, which would take a
-    repurchased pair out of train and call it new. Here events are split, before they are merged.
+    Events are split before they are merged, as in :func:`helpers.splits.time_cutoff`. Here an event
+    of weight 0 and a pair that was only viewed count, too.
 
     Examples
     --------
@@ -302,7 +298,7 @@ def store_split(
         if again.all():
             raise ValueError("all that was bought later was bought before; try repurchases=True")
         test = test.select(~again)
-    return StoreSplit(train, test, bought, repurchases, int(again.sum()))
+    return StoreSplit(train, test, bought=bought, repurchases=repurchases, n_again=int(again.sum()))
 
 
 def leaks(events: pd.DataFrame, in_test: np.ndarray) -> pd.Series:

@@ -9,10 +9,9 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from helpers import metrics
-from helpers.evaluation.choosing import choose, chosen_recipe
-from helpers.evaluation.measures import verdict
-from helpers.evaluation.store import StoreSplit, since, store_split
-from helpers.tuning.tasks import Grid, in_parallel
+from helpers.store.choosing import choose, chosen_factory
+from helpers.store.split import StoreSplit, since, store_split
+from helpers.tuning import Grid, in_parallel
 
 LOGS, SETTINGS = ("dirty", "clean"), ("default", "tuned")
 EFFECTS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
@@ -33,7 +32,7 @@ class TwoByTwo:
     Attributes
     ----------
     measured : dict of (log, settings) to DataFrame
-        Each test user's values (index ``user_id``; columns of :func:`helpers.metrics.ranking`),
+        Each test user's values (index ``user_id``; columns of :func:`helpers.metrics.accuracy`),
         means over the seeds.
     lists : dict of (log, settings) to int ndarray of shape (n_users, k)
         Of the first seed; indexes into ``item_ids``.
@@ -41,7 +40,7 @@ class TwoByTwo:
         Items of both logs.
     only_dirty : bool ndarray of shape (n_items,)
         Those that the clean log does not hold.
-    held_out : csr_matrix of shape (n_users, n_items)
+    test : csr_matrix of shape (n_users, n_items)
         What the test users bought, by the clean log.
     trials : dict of log to DataFrame
         All settings that were tried on this log, with their nDCG on its own validation window.
@@ -55,7 +54,7 @@ class TwoByTwo:
     lists: dict[tuple[str, str], np.ndarray]
     item_ids: pd.Index
     only_dirty: np.ndarray
-    held_out: csr_matrix
+    test: csr_matrix
     trials: dict[str, pd.DataFrame]
     chosen: dict[str, dict[str, Any]]
     between_seeds: dict[tuple[str, str], pd.DataFrame]
@@ -135,7 +134,7 @@ class TwoByTwo:
         rows = {}
         for name, (first, second) in pairs.items():
             pair = metrics.paired(first, second, seed=seed)
-            outcome = (duel if name == "cleaning minus tuning" else words)[verdict(pair)]
+            outcome = (duel if name == "cleaning minus tuning" else words)[pair.verdict]
             rows[name] = [pair.difference, pair.low, pair.high, pair.p_value, outcome]
         columns = ["difference", "low", "high", "p", "verdict"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("effect")
@@ -156,12 +155,12 @@ class TwoByTwo:
         """
         table = self.effects(measure, seed=seed)
         named = {
-            "cleaning at stock settings": "cleaning, default settings",
+            "cleaning at default settings": "cleaning, default settings",
             "tuning on the dirty log": "tuning, dirty log",
         }
         gains = [
-            f"{told} {table['difference'][effect]:+.4f} ({table['verdict'][effect]})"
-            for told, effect in named.items()
+            f"{words} {table['difference'][effect]:+.4f} ({table['verdict'][effect]})"
+            for words, effect in named.items()
         ]
         duel = table["verdict"]["cleaning minus tuning"]
         return f"{gains[0]}, {gains[1]} {measure}; one against the other: **{duel}**."
@@ -171,7 +170,7 @@ def two_by_two(
     dirty: pd.DataFrame,
     clean: pd.DataFrame,
     cutoff: pd.Timestamp | str,
-    candidates: Grid | Sequence[Grid],
+    candidates: Grid,
     *,
     validation_days: float,
     model: str = "ALS",
@@ -188,10 +187,10 @@ def two_by_two(
     ----------
     dirty, clean : DataFrame
         The same log before and after cleaning, as events frames; see
-        :func:`helpers.evaluation.store_split`. Ids must be written alike in both.
+        :func:`helpers.store.store_split`. Ids must be written alike in both.
     cutoff : Timestamp or str
         First moment of the test.
-    candidates : mapping of str to sequence, or a sequence of those
+    candidates : mapping of str to sequence
         Settings of ``model`` to try, as scikit-learn's ``ParameterGrid``.
     validation_days : float, above 0
         Length of the window before ``cutoff`` in which settings are chosen, on each log by itself:
@@ -222,9 +221,9 @@ def two_by_two(
 
     Notes
     -----
-    The default settings are implicit's (:func:`stock`), and always among the candidates, so tuning
-    may end where it began. Test users and what is to be found come from the clean log only. A
-    model that learned from the dirty log keeps its own habits: it leaves out what *its* log says
+    The default settings are implicit's (:func:`default_als`), and always among the candidates, so
+    tuning may end where it began. Test users and what is to be found come from the clean log only.
+    A model that learned from the dirty log keeps its own habits: it leaves out what *its* log says
     was bought, and may recommend what is no product. Such a place is a miss.
     """
     options: dict[str, Any] = {"weights": weights, "repurchases": repurchases}
@@ -243,30 +242,29 @@ def two_by_two(
     truth = splits["clean", "default"]
     users = truth.train.user_ids[truth.users]
     rows = {log: rows_of(splits[log, "default"], users) for log in LOGS}
-    judged = (rows["dirty"] >= 0) & (rows["clean"] >= 0)
-    if not judged.any():
+    in_both = (rows["dirty"] >= 0) & (rows["clean"] >= 0)
+    if not in_both.any():
         raise ValueError(
             f"none of the {len(users)} test users has a history in both logs; are user ids written "
             "alike in dirty and clean?"
         )
-    users, rows = users[judged], {log: those[judged] for log, those in rows.items()}
+    users, rows = users[in_both], {log: those[in_both] for log, those in rows.items()}
     item_ids = truth.train.item_ids.union(splits["dirty", "default"].train.item_ids)
-    held_out = renamed(truth.test.user_items[rows["clean"]], truth.train.item_ids, item_ids)
+    test = renamed(truth.test.user_items[rows["clean"]], truth.train.item_ids, item_ids)
 
     def run(job: tuple[str, str, int]) -> np.ndarray:
         log, settings, seed = job
-        recipe = chosen_recipe(model, chosen[log] if settings == "tuned" else {}, seed)
+        factory = chosen_factory(model, chosen[log] if settings == "tuned" else {}, seed)
         split = splits[log, settings]
-        matrix = recipe.matrix(split.train)
-        found = split.top_n(recipe.fit(split.train), max(ks), users=rows[log], matrix=matrix)
+        matrix = factory.matrix(split.train)
+        found = split.top_n(factory.fit(split.train), max(ks), users=rows[log], matrix=matrix)
         names = item_ids.get_indexer(split.train.item_ids)
         return np.where(found >= 0, names[found], -1)
 
     jobs = [(log, settings, seed) for log in LOGS for settings in SETTINGS for seed in seeds]
     lists = dict(zip(jobs, in_parallel(run, jobs, workers), strict=True))
     per_seed = {
-        job: metrics.ranking(found, held_out, ks).per_user.set_axis(users)
-        for job, found in lists.items()
+        job: metrics.accuracy(found, test, ks).set_axis(users) for job, found in lists.items()
     }
     cells = [(log, settings) for log in LOGS for settings in SETTINGS]
     of_cell = {cell: [per_seed[*cell, seed] for seed in seeds] for cell in cells}
@@ -275,7 +273,7 @@ def two_by_two(
         lists={cell: lists[*cell, seeds[0]] for cell in cells},
         item_ids=item_ids,
         only_dirty=~item_ids.isin(truth.train.item_ids),
-        held_out=held_out,
+        test=test,
         trials=trials,
         chosen=chosen,
         between_seeds={

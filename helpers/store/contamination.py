@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from helpers import metrics
-from helpers.evaluation.experiment import renamed
-from helpers.evaluation.measures import verdict
-from helpers.evaluation.serving import Serving
+from helpers.store.experiment import renamed
+from helpers.store.serving import Serving
 
 STEPS = {
     "dirty lists, dirty test": ("dirty", "dirty"),
@@ -19,18 +18,18 @@ STEPS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Flattery:
-    """One policy, learned from a dirty and from a clean log, judged on the tests of both.
+class Contamination:
+    """One policy, learned from a dirty and from a clean log, scored on the tests of both.
 
     Attributes
     ----------
     levels : DataFrame
-        Index ``judged`` (:data:`STEPS`); columns ``users``, each measure, ``no product`` (share of
-        the places that items take which the clean log does not hold), ``coverage`` and ``overlap``
+        Index ``lists and test`` (:data:`STEPS`); columns ``users``, each measure, ``no product``
+        (share of places with items that the clean log does not hold), ``coverage`` and ``overlap``
         (what the lists of two users have in common, on average; 1 if all get the same).
     changes : DataFrame
         Index levels ``change`` and ``measure``: what cleaning changes "as reported" (each log
-        judged on its own test) and "in truth" (both on the clean test), with ``difference``,
+        scored on its own test) and "in truth" (both on the clean test), with ``difference``,
         ``low``, ``high`` and ``verdict``, on the same users.
     """
 
@@ -38,7 +37,7 @@ class Flattery:
     changes: pd.DataFrame
 
 
-def flattery(
+def contamination(
     dirty: Serving,
     clean: Serving,
     policy: str,
@@ -46,8 +45,8 @@ def flattery(
     who: pd.Series | None = None,
     measures: tuple[str, ...] = ("precision@3", "hit rate@10"),
     seed: int = 0,
-) -> Flattery:
-    """Judge the lists that a dirty log leads to on what was logged, and on what was really bought.
+) -> Contamination:
+    """Score the lists that a dirty log leads to on what was logged, and on what was really bought.
 
     Parameters
     ----------
@@ -56,15 +55,15 @@ def flattery(
     policy : str
         One of them.
     who : Series of bool, optional
-        Index ``user_id``: whom to judge; who is missing is left out. All when not given.
+        Index ``user_id``: whom to score; who is missing is left out. All when not given.
     measures : tuple of str
-        Columns of :func:`helpers.metrics.ranking` at the cut-offs of the servings.
+        Columns of :func:`helpers.metrics.accuracy` at the cut-offs of the servings.
     seed : int
         Of the bootstrap.
 
     Returns
     -------
-    Flattery
+    Contamination
 
     Raises
     ------
@@ -75,7 +74,7 @@ def flattery(
 
     Notes
     -----
-    Judged are users with something to find in both tests, so that all numbers are of the same
+    Scored are users with something to find in both tests, so that all numbers are of the same
     people.
     """
     servings = {"dirty": dirty, "clean": clean}
@@ -90,21 +89,21 @@ def flattery(
     item_ids = clean.item_ids.union(dirty.item_ids)
     real = item_ids.isin(clean.item_ids)
     ks = sorted({int(measure.split("@")[1]) for measure in measures})
-    lists, held_out = {}, {}
+    lists, tests = {}, {}
     for log, serving in servings.items():
         rows = serving.groups.index.get_indexer(users)
         found, names = serving.lists[policy][rows], item_ids.get_indexer(serving.item_ids)
         lists[log] = np.where(found >= 0, names[found], -1)
-        held_out[log] = renamed(serving.held_out[rows], serving.item_ids, item_ids)
+        tests[log] = renamed(serving.test[rows], serving.item_ids, item_ids)
     values, levels = {}, {}
-    for step, (learned, judged) in STEPS.items():
+    for step, (learned, test) in STEPS.items():
         shown = lists[learned]
-        values[step] = metrics.ranking(shown, held_out[judged], ks).per_user
+        values[step] = metrics.accuracy(shown, tests[test], ks)
         levels[step] = {
             "users": len(users),
             **values[step][list(measures)].mean(),
             "no product": 1 - float(real[shown[shown >= 0]].mean()),
-            "coverage": metrics.catalogue_coverage(shown, len(item_ids)),
+            "coverage": metrics.coverage(shown, len(item_ids)),
             "overlap": 1 - metrics.personalisation(shown) if len(users) > 1 else 1.0,
         }
     first, second, third = STEPS
@@ -112,13 +111,13 @@ def flattery(
     for change, before in (("as reported", first), ("in truth", second)):
         for measure in measures:
             pair = metrics.paired(values[third][measure], values[before][measure], seed=seed)
-            row = [pair.difference, pair.low, pair.high, verdict(pair)]
+            row = [pair.difference, pair.low, pair.high, pair.verdict]
             rows_of_change[change, measure] = row
     changes = pd.DataFrame.from_dict(
         rows_of_change, orient="index", columns=["difference", "low", "high", "verdict"]
     )
     index = pd.MultiIndex.from_tuples(rows_of_change, names=["change", "measure"])
-    return Flattery(
-        pd.DataFrame.from_dict(levels, orient="index").rename_axis("judged"),
+    return Contamination(
+        pd.DataFrame.from_dict(levels, orient="index").rename_axis("lists and test"),
         changes.set_axis(index),
     )
