@@ -50,6 +50,8 @@ def bootstrap_interval(
     (1.0, 1.0)
     """
     values = _user_values("values", values)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}, expected a share such as 0.95")
     if len(values) == 1:
         return float(values[0]), float(values[0])
     low, high = stats.bootstrap(
