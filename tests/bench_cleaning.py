@@ -557,7 +557,7 @@ def main() -> None:
     """Measure every size, print the tables, write the JSON."""
     import pandas as pd
 
-    from helpers import files
+    from helpers import io
 
     given = os.environ.get("BENCH_ROWS", "")
     sizes = sorted({int(size) for size in given.split(",")}) if given else list(SIZES)
@@ -588,7 +588,7 @@ def main() -> None:
     if given:
         print(f"{path.relative_to(ROOT)} stays as it is: these are not its sizes")
     else:
-        files.write_json(path, result)
+        io.write_json(path, result)
         print(f"written to {path.relative_to(ROOT)}")
 
 

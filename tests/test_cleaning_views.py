@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from helpers import __main__ as cli
-from helpers import cleaning, files, simulation
-from helpers.fetch import DatasetError
+from helpers import cleaning, io, simulation
+from helpers.io import DatasetError
 from helpers.store import plots
 
 
@@ -150,7 +150,7 @@ def test_the_command_line_cleans_and_says_what_it_did(tmp_path, capsys):
     assert "1 missing user" in told
     assert "1 duplicates" in told
     assert "2 of 5 rows kept" in told
-    assert files.read_json(target / "report.json")["kept"] == 2
+    assert io.read_json(target / "report.json")["kept"] == 2
     assert cleaning.column_names(target / "clean.parquet")["clean.parquet"][:2] == [
         "user_id", "item_id",
     ]  # fmt: skip
@@ -180,7 +180,7 @@ def test_the_command_line_knows_what_a_store_says(arguments, rule, tmp_path, cap
     given = ["--without", "quantity", "--event", "wishlist=cart", *arguments]
     assert cli.main(["clean", str(log), "--to", str(target), *given]) == 0
     assert f"1 {rule}\n" in capsys.readouterr().out
-    account = files.read_json(target / "report.json")
+    account = io.read_json(target / "report.json")
     assert (account["rows"], account["kept"]) == (4, 3)
 
 

@@ -11,7 +11,6 @@ from helpers.sessions.funnels import (
     funnel,
     purchasers,
     split_by_purchase,
-    wilson,
 )
 
 __all__ = [
@@ -24,5 +23,4 @@ __all__ = [
     "reconstruct",
     "split_by_purchase",
     "summary",
-    "wilson",
 ]

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
+from helpers.metrics import wilson
 from helpers.sessions.cutting import STEPS, need, reconstruct
 
 By = Literal["session", "user"]
@@ -34,7 +34,6 @@ def funnel(
     in_order: bool = False,
     steps: Sequence[str] = STEPS,
     gap: str | pd.Timedelta = "30min",
-    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """How many sessions (or users) come from each step to the next.
 
@@ -51,8 +50,6 @@ def funnel(
     steps : sequence of str
         Names of events, at least one, each once.
     gap : str or Timedelta
-    confidence : float, between 0 and 1
-        Of the intervals.
 
     Returns
     -------
@@ -70,7 +67,7 @@ def funnel(
     -----
     The item is not looked at: who views one thing and buys another is a conversion. ``ever`` shows
     what the funnel leaves out, such as purchases whose views the log does not have. The interval is
-    Wilson's (:func:`wilson`); it takes sessions for independent, which those of one user are not,
+    Wilson's (95 %); it takes sessions for independent, which those of one user are not,
     so it is somewhat too narrow for ``by="session"``.
 
     Examples
@@ -83,7 +80,7 @@ def funnel(
     [2, 1]
     """
     unit = _units(frame, by, gap)
-    return _funnel(frame, unit, _steps(steps), in_order, confidence)
+    return _funnel(frame, unit, _steps(steps), in_order)
 
 
 def conversion(
@@ -92,7 +89,6 @@ def conversion(
     by: By = "session",
     *,
     gap: str | pd.Timedelta = "30min",
-    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Share of sessions (or users) with a purchase, for each value of a column.
 
@@ -105,7 +101,6 @@ def conversion(
         one of its first event; rows without a value are the group "(missing)".
     by : {"session", "user"}
     gap : str or Timedelta
-    confidence : float, between 0 and 1
 
     Returns
     -------
@@ -130,7 +125,7 @@ def conversion(
     ).sort_values(["unit", "time", "group"], kind="stable")
     units = table.groupby("unit").agg(group=("group", "first"), bought=("bought", "any"))
     found = units.groupby("group")["bought"].agg(n="size", converted="sum").rename_axis(group)
-    low, high = wilson(found["converted"].to_numpy(), found["n"].to_numpy(), confidence)
+    low, high = _intervals(found["converted"].to_numpy(), found["n"].to_numpy())
     found = found.assign(conversion=found["converted"] / found["n"], low=low, high=high)
     largest_first: pd.DataFrame = found.sort_values(["n", "converted"], ascending=False)
     return largest_first
@@ -187,52 +182,8 @@ def split_by_purchase(frame: pd.DataFrame) -> PurchaseSplit:
     return PurchaseSplit(frame[has_bought], frame[~has_bought])
 
 
-def wilson(
-    successes: np.ndarray, n: np.ndarray, confidence: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval of a share, ``(p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)``.
-
-    Parameters
-    ----------
-    successes, n : int ndarrays, ``0 <= successes <= n``
-    confidence : float, between 0 and 1
-
-    Returns
-    -------
-    low, high : float64 ndarrays, from 0 to 1; NaN where ``n`` is 0
-
-    Raises
-    ------
-    ValueError
-        If a count or ``confidence`` is out of range.
-
-    References
-    ----------
-    Wilson (1927), "Probable Inference, the Law of Succession, and Statistical Inference"; Brown,
-    Cai, DasGupta (2001) recommend it for small counts and for shares near 0, as here.
-
-    Examples
-    --------
-    >>> low, high = wilson(np.array([0]), np.array([10]))
-    >>> low.round(4).tolist(), high.round(4).tolist()
-    ([0.0], [0.2775])
-    """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1")
-    k, size = np.asarray(successes, np.float64), np.asarray(n, np.float64)
-    if ((k < 0) | (k > size)).any():
-        raise ValueError("successes has counts outside 0..n; pass the counts, not the shares")
-    z2 = float(norm.ppf(0.5 + confidence / 2)) ** 2
-    size = np.where(size > 0, size, np.nan)
-    share = k / size
-    centre = share + z2 / (2 * size)
-    half = np.sqrt(z2 * (share * (1 - share) / size + z2 / (4 * size**2)))
-    low, high = (centre - half) / (1 + z2 / size), (centre + half) / (1 + z2 / size)
-    return np.maximum(low, 0.0), np.minimum(high, 1.0)
-
-
 def _funnel(
-    frame: pd.DataFrame, unit: np.ndarray, steps: list[str], in_order: bool, confidence: float
+    frame: pd.DataFrame, unit: np.ndarray, steps: list[str], in_order: bool
 ) -> pd.DataFrame:
     event = frame["event"].to_numpy(dtype=object)
     time = frame["timestamp"].dt.as_unit("ns").astype("int64").to_numpy()
@@ -252,7 +203,7 @@ def _funnel(
         since = first
         reached.append(int((first != never).sum()))
     before = np.array([n_units, *reached[:-1]])
-    low, high = wilson(np.array(reached), before, confidence)
+    low, high = _intervals(np.array(reached), before)
     with np.errstate(invalid="ignore"):
         shares = np.array(reached) / np.where(before > 0, before, np.nan)
         from_first = np.array(reached) / (reached[0] or np.nan)
@@ -267,6 +218,14 @@ def _funnel(
         },
         index=pd.Index(steps, name="step"),
     )
+
+
+def _intervals(hits: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The interval of each share, ``low`` and ``high``; NaN where ``n`` is 0."""
+    pairs = zip(hits.tolist(), n.tolist(), strict=True)
+    found = [wilson(hit, size) if size else (np.nan, np.nan) for hit, size in pairs]
+    low, high = np.array(found).reshape(-1, 2).T
+    return low, high
 
 
 def _units(frame: pd.DataFrame, by: str, gap: str | pd.Timedelta) -> np.ndarray:

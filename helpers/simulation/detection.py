@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
-from helpers.sessions import wilson
+from helpers.metrics import wilson
 
 PLANTED = {
     "corrupt row": "quarantine",
@@ -98,12 +97,12 @@ def accounts_found(users: pd.DataFrame, accounts: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for who, (real, flagged) in groups.items():
         found, n = int((real & flagged).sum()), int(real.sum())
-        low, high = wilson(np.array([found]), np.array([n]))
+        low, high = wilson(found, n) if n else (float("nan"), float("nan"))
         events = users["events"]
         rows[who] = [
             n, found, int((flagged & ~real).sum()),
             found / flagged.sum() if flagged.any() else float("nan"),
-            found / n if n else float("nan"), float(low[0]), float(high[0]),
+            found / n if n else float("nan"), low, high,
             events[real & flagged].sum() / max(events[real].sum(), 1),
         ]  # fmt: skip
     columns = [
