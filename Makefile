@@ -20,7 +20,7 @@ PYTHON3 ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do 
 DATASET ?= movielens-100k
 # Many shells keep the width of the terminal in COLUMNS: only the one typed after `make` counts.
 MAPPING := $(if $(filter command line,$(origin COLUMNS)),$(COLUMNS))
-unexport COLUMNS DATASET SET LOG TO
+unexport COLUMNS DATASET ITEMS NOTEBOOKS SET LOG TO
 
 quote = '$(subst ','\'',$(1))'
 
@@ -35,13 +35,16 @@ help:  ## list these commands
 	| while IFS='|' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
 	@echo
 	@echo '  make run DATASET=movielens-1m'
-	@echo '  make run DATASET=log.csv COLUMNS="user=visitor,item=sku,timestamp=ts,value=qty"'
+	@echo '  make run DATASET=log.csv ITEMS=titles.csv COLUMNS="user=visitor,item=sku,value=qty"'
+	@echo '  make run NOTEBOOKS="1 2 3"           a part of them'
 	@echo '  make run SET="factors=64 seed=1"     parameters of the notebooks'
 
 .PHONY: run
-run: $(READY)  ## fetch the data, execute every notebook, write reports/
+run: $(READY)  ## fetch the data, execute the notebooks, write reports/<data set>/
 	@$(PYTHON) -m helpers run --dataset $(call quote,$(DATASET)) \
 		$(if $(MAPPING),--columns $(call quote,$(MAPPING))) \
+		$(if $(ITEMS),--items $(call quote,$(ITEMS))) \
+		$(if $(NOTEBOOKS),--notebooks $(call quote,$(NOTEBOOKS))) \
 		$(if $(SET),--settings $(call quote,$(SET)))
 
 .PHONY: tidy
@@ -51,11 +54,19 @@ tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/ OPTIONS="-
 	@$(PYTHON) -m helpers clean $(call quote,$(LOG)) $(OPTIONS) --to $(call quote,$(or $(TO),cleaned)) \
 		$(if $(MAPPING),--columns $(call quote,$(MAPPING)))
 
+# The notebooks and the rest at the same time, each on a core; a failure of either fails the whole.
 .PHONY: test
 test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks
 	@$(PYTHON) -m helpers datasets movielens-100k online-retail
-	$(PYTHON) -m pytest
-	$(PYTHON) -m helpers check
+	@echo 'the notebooks (shown now) and all other tests (shown when done) run side by side'
+	@$(MAKE) --no-print-directory --keep-going -j2 test-notebooks test-others
+
+.PHONY: test-notebooks test-others
+test-notebooks:
+	@$(PYTHON) -m pytest notebooks tests/test_results_hold.py
+test-others:
+	@$(PYTHON) -m pytest helpers tests --ignore tests/test_results_hold.py > .venv/tests.log 2>&1; \
+		status=$$?; cat .venv/tests.log; exit $$status
 
 .PHONY: lint
 lint: $(READY)  ## ruff and mypy
@@ -64,15 +75,17 @@ lint: $(READY)  ## ruff and mypy
 	$(PYTHON) -m mypy
 
 .PHONY: bench
-bench: $(READY)  ## speed, memory and quality against peers (35 minutes); then `make notebooks`
+bench: $(READY)  ## speed, memory and quality against peers (hours); then `make notebooks`
 	@$(PYTHON) tests/bench.py
 	@$(PYTHON) tests/bench_metrics.py
 	@$(PYTHON) tests/bench_als.py
 	@$(PYTHON) tests/bench_cleaning.py
+	@$(PYTHON) tests/bench_run.py
 
 .PHONY: notebooks
-notebooks: $(READY)  ## maintainers: re-execute the notebooks, save them in place, write reports/
-	@$(PYTHON) -m helpers notebooks
+notebooks: $(READY)  ## maintainers: re-execute the notebooks in place, write reports/ and README.md
+	@$(PYTHON) -m helpers notebooks $(NOTEBOOKS)
+	@$(PYTHON) -m helpers report
 	@$(PYTHON) -m helpers readme
 
 .PHONY: report
@@ -80,7 +93,7 @@ report: $(READY)  ## render the committed notebooks into reports/ without execut
 	@$(PYTHON) -m helpers report
 
 .PHONY: readme
-readme: $(READY)  ## write the tables of README.md from reports/results/
+readme: $(READY)  ## write the findings and tables of README.md from reports/results/
 	@$(PYTHON) -m helpers readme
 
 .PHONY: lab
@@ -97,8 +110,8 @@ clean:  ## remove .venv, caches and everything derived; keeps data/raw and the c
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache data/processed
 	find helpers tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
-	@for folder in reports/*/results; do \
-		if [ -d "$$folder" ]; then rm -rf "$${folder%/results}"; fi; done
+	@for folder in reports/*/; do case "$$folder" in reports/figures/|reports/results/|"reports/*/") ;; \
+		*) rm -rf "$$folder";; esac; done
 
 # The set-up. An installation that was killed leaves its mark and starts afresh; without a network
 # nothing changes, and the message says what is missing.

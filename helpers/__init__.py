@@ -1,6 +1,6 @@
 """Helpers under the notebooks: from an interaction log to top-N recommendations with ALS.
 
-Modules import downwards only: files, markdown < fetch < logs < cleaning, sessions < simulation <
-datasets < interactions < weighting, splits, integrity < als < recommend < baselines, metrics <
-sweeps, tuning < evaluation < plots, results < notebooks, reports < readme, portfolio < __main__.
+Modules import downwards only: io < cleaning, sessions < simulation < datasets < interactions <
+splits, weighting < als < models < recommend < metrics < comparison, tuning < plots < store <
+reporting < portfolio < __main__.
 """

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,23 +115,43 @@ def run(
         )
     paths = _find(root)
     if unknown := set(numbers) - set(paths):
-        raise PortfolioError(f"there is no notebook {min(unknown)}; there are {_words(paths)}")
+        listed = ", ".join(map(str, paths))
+        raise PortfolioError(f"there is no notebook {min(unknown)}; there are {listed}")
+    declared = {number: parameters(html.read(path)) for number, path in paths.items()}
+    converted = _converted(settings or {}, declared.values())
     ending = _ending(settings or {})
-    jobs = _plan(
-        {number: paths[number] for number in sorted(numbers or paths)},
-        dataset,
-        {"columns": columns, "items": _from_notebooks(items, root)},
-        _converted(settings or {}, [parameters(html.read(path)) for path in paths.values()]),
-        ending,
-        root,
-    )
+    looked_at: dict[str, tuple[str, dict[int, str]]] = {}
+    jobs = {}
+    for number in sorted(numbers or paths):
+        known, name = declared[number], dataset
+        if dataset == datasets.DEFAULT and "dataset" in known:
+            name = known["dataset"].default
+        if name not in looked_at:
+            looked_at[name] = _look(name, columns or None, items or None, root)
+        folder = Path("data/processed") / f"{datasets.slug(name)}{ending}"
+        given = {
+            "dataset": _from_notebooks(name, root),
+            "columns": columns,
+            "items": _from_notebooks(items, root),
+            "processed_dir": f"../{folder.as_posix()}",
+            **converted,
+        }
+        jobs[number] = Job(
+            paths[number],
+            root / folder / "notebooks" / paths[number].name,
+            {key: given[key] for key in given if key in known and given[key] != known[key].default},
+            {"data_sha256": looked_at[name][0], **given, "failed": ""},
+            left_out=looked_at[name][1].get(number, ""),
+        )
     _require_needed(jobs, paths)
-    slug = datasets.slug(dataset)
-    target = root / "reports" / f"{slug}{ending}"
+    target = root / "reports" / f"{datasets.slug(dataset)}{ending}"
+    for job in jobs.values():  # what an earlier run left must not pass for this one's
+        for old in (job.executed, *(target / name for name in _written(job.path.stem))):
+            old.unlink(missing_ok=True)
     try:
         asyncio.run(_execute_all(jobs, {"PORTFOLIO_REPORTS": str(target.resolve())}))
     finally:  # after Ctrl-C, too
-        _render(jobs, paths, target, slug)
+        _render(jobs, target, datasets.slug(dataset))
     failed = [f"notebook {number}: {job.failed}" for number, job in jobs.items() if job.failed]
     return Outcome(target / "index.html", failed, _skipped(jobs, target))
 
@@ -237,7 +257,7 @@ def _find(root: Path) -> dict[int, Path]:
 
 
 def _converted(
-    settings: Mapping[str, str], declared: Sequence[Mapping[str, Parameter]]
+    settings: Mapping[str, str], declared: Iterable[Mapping[str, Parameter]]
 ) -> dict[str, Any]:
     """The settings in the types that the notebooks declare."""
     known = {name: each for cell in declared for name, each in cell.items()}
@@ -280,47 +300,11 @@ def _from_notebooks(name: str, root: Path) -> str:
     return Path(os.path.relpath(name, root / "notebooks")).as_posix()
 
 
-def _plan(
-    paths: Mapping[int, Path],
-    dataset: str,
-    files: Mapping[str, str],
-    settings: Mapping[str, Any],
-    ending: str,
-    root: Path,
-) -> dict[int, Job]:
-    """Load each data set once, say what it cannot answer, and decide what each notebook gets."""
-    jobs, looked_at = {}, {}
-    for number, path in paths.items():
-        declared = parameters(html.read(path))
-        name = dataset
-        if dataset == datasets.DEFAULT and "dataset" in declared:
-            name = declared["dataset"].default
-        if name not in looked_at:
-            looked_at[name] = _look(name, files, root)
-        sha256, left_out = looked_at[name]
-        folder = Path("data/processed") / f"{datasets.slug(name)}{ending}"
-        given = {
-            "dataset": _from_notebooks(name, root),
-            **files,
-            "processed_dir": f"../{folder.as_posix()}",
-            **settings,
-        }
-        values = {
-            key: value
-            for key, value in given.items()
-            if key in declared and value != declared[key].default
-        }
-        executed = root / folder / "notebooks" / path.name
-        manifest = {"data_sha256": sha256, **given}
-        jobs[number] = Job(path, executed, values, manifest, left_out=left_out.get(number, ""))
-    return jobs
-
-
-def _look(name: str, files: Mapping[str, str], root: Path) -> tuple[str, dict[int, str]]:
-    given = {key: str(value) or None for key, value in files.items()}
-    if given["items"]:
-        given["items"] = str(root / "notebooks" / str(given["items"]))
-    data = datasets.load(name, data_dir=root / "data", **given)
+def _look(
+    name: str, columns: str | None, items: str | None, root: Path
+) -> tuple[str, dict[int, str]]:
+    """Load a data set and say what it cannot answer; its checksum, and the notebooks left out."""
+    data = datasets.load(name, columns=columns, items=items, data_dir=root / "data")
     sentences, left_out = preflight(data)
     for sentence in sentences:
         print(f"{data.name}: {sentence}", file=sys.stderr)
@@ -360,10 +344,6 @@ async def _execute_all(jobs: Mapping[int, Job], environment: Mapping[str, str]) 
                 job.left_out = f"It was left out, since it needs what notebook {need} writes."
         if not job.left_out:
             async with slots:
-                job.executed.unlink(missing_ok=True)
-                Path(environment["PORTFOLIO_REPORTS"], "results", f"{job.path.stem}.json").unlink(
-                    missing_ok=True
-                )
                 notebook, job.failed = await _execute(job.path, job.values, environment)
                 notebook.metadata.run = job.manifest | (
                     {"failed": job.failed} if job.failed else {}
@@ -405,7 +385,9 @@ async def _execute(
             )
         except CellExecutionError as error:
             failed = f"{error.ename}: {error.evalue}"
-        except DeadKernelError:
+        except DeadKernelError:  # which is what nbclient makes of a cancelled task, too
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise asyncio.CancelledError from None
             failed = "the kernel died, most often because memory ran out"
     failed = _strip(notebook, failed)
     if not sys.stderr.isatty():
@@ -437,12 +419,20 @@ def _strip(notebook: NotebookNode, failed: str) -> str:
     return f"stopped in cell {last + 1} of {code[-1] + 1}. {why}"
 
 
-def _render(jobs: Mapping[int, Job], paths: Mapping[int, Path], target: Path, dataset: str) -> None:
-    """Render what is done, that of earlier runs with the same settings included."""
-    done = [job.executed for job in jobs.values() if job.executed.is_file() and not job.left_out]
+def _render(jobs: Mapping[int, Job], target: Path, dataset: str) -> None:
+    """Render what is done, and what an earlier run did on the same data with the same settings."""
+    folders = {job.executed.parent for job in jobs.values()}
+    runs = {
+        path: html.read(path).metadata.get("run", {})
+        for folder in folders
+        for path in folder.glob("*.ipynb")
+    }
+    manifests = [job.manifest for job in jobs.values()]
+    done = [path for path in runs if {**runs[path], "failed": ""} in manifests]
     left_out = {job.path: job.left_out for job in jobs.values() if job.left_out}
     if done:
-        html.render(done, target, dataset=dataset, left_out=left_out)
+        by_name = sorted(done, key=lambda path: path.name)
+        html.render(by_name, target, dataset=dataset, left_out=left_out)
 
 
 def _skipped(jobs: Mapping[int, Job], target: Path) -> list[str]:
@@ -456,5 +446,6 @@ def _skipped(jobs: Mapping[int, Job], target: Path) -> list[str]:
     return sentences
 
 
-def _words(numbers: Mapping[int, Path]) -> str:
-    return ", ".join(map(str, numbers))
+def _written(name: str) -> list[str]:
+    """The files of one notebook in a folder of reports."""
+    return [f"{name}.html", f"figures/{name}.png", f"results/{name}.json"]

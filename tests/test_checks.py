@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
+from notebook_fixtures import write
+from notebook_rules import check
 from test_environment import conda_is_stale, unlocked
 
-from helpers import __main__ as cli
-from helpers import notebooks, portfolio, readme
+from helpers import portfolio
+from helpers.reporting import html, readme
 
 ROOT = Path(__file__).parents[1]
 FILES = ("README.md", "pyproject.toml", "requirements.txt", "environment.yml", "conftest.py")
@@ -34,25 +36,26 @@ def copy(tmp_path: Path) -> Path:
     return root
 
 
-def check_is_red(root: Path, capsys: pytest.CaptureFixture[str], message: str) -> bool:
-    """Whether ``python -m helpers check`` fails with this message."""
-    status = cli.main(["check", str(root)])
-    return status == 1 and message in capsys.readouterr().out
-
-
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_the_copy_is_green(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", str(copy)]) == 0, capsys.readouterr().out
+def found(path: Path, notebook: NotebookNode) -> str:
+    """What the rules find in a notebook after it is changed."""
+    return "\n".join(str(finding) for finding in check(write(path, notebook)))
+
+
+def test_the_copy_is_green(copy: Path) -> None:
+    path = copy / "notebooks" / QUICKEST
+    assert found(path, html.read(path)) == ""
+    assert readme.update(copy, check=True) == []
 
 
 def test_a_changed_number_fails_nbval(copy: Path) -> None:
     path = copy / "notebooks" / QUICKEST
-    notebook = notebooks.read(path)
+    notebook = html.read(path)
     change_first_number(notebook)
-    notebooks.write(path, notebook)
+    write(path, notebook)
     environment = {key: value for key, value in os.environ.items() if "PYTEST" not in key}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"notebooks/{QUICKEST}"],
@@ -83,41 +86,46 @@ def change_first_number(notebook: NotebookNode) -> None:
     raise AssertionError("no number is shown")
 
 
-def test_a_cleared_cell_fails_the_hygiene(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cleared_cell_fails_the_hygiene(copy: Path) -> None:
     path = copy / "notebooks" / QUICKEST
-    notebook = notebooks.read(path)
+    notebook = html.read(path)
     code_cells(notebook)[2].update(outputs=[], execution_count=None)
-    notebooks.write(path, notebook)
-    assert check_is_red(copy, capsys, "is not executed")
+    assert "is not executed" in found(path, notebook)
 
 
-def test_a_deleted_figure_fails_the_hygiene(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_deleted_figure_fails_the_hygiene(copy: Path) -> None:
     path = copy / "notebooks" / QUICKEST
-    notebook = notebooks.read(path)
+    notebook = html.read(path)
     cell = next(cell for cell in code_cells(notebook) if "plots.show(" in cell.source)
     cell.outputs = [output for output in cell.outputs if "image/png" not in output.get("data", {})]
-    notebooks.write(path, notebook)
-    assert check_is_red(copy, capsys, "has lost a figure")
+    assert "has lost a figure" in found(path, notebook)
+
+
+def test_an_answer_that_is_not_the_written_one_fails_the_hygiene(copy: Path) -> None:
+    results = copy / "reports" / "results" / f"{Path(QUICKEST).stem}.json"
+    results.write_text(results.read_text().replace('"answer": "', '"answer": "Not '))
+    path = copy / "notebooks" / QUICKEST
+    assert f"another answer than {results.name} holds" in found(path, html.read(path))
 
 
 def test_a_misspelt_parameter_stops_the_runner(copy: Path) -> None:
     known = {
         name
-        for path in notebooks.paths(copy / "notebooks")
-        for name in notebooks.parameters(notebooks.read(path))
+        for path in (copy / "notebooks").glob("*.ipynb")
+        for name in portfolio.parameters(html.read(path))
     }
     right = sorted(known - portfolio.OWN_PARAMETERS)[0]
     with pytest.raises(portfolio.PortfolioError, match=f"did you mean '{right}'"):
-        portfolio.run(parameters={right + "x": "1"}, root=copy)
+        portfolio.run(settings={right + "x": "1"}, root=copy)
 
 
-def test_an_edited_readme_table_fails_the_check(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("part", ["findings", "results", "claims", "notebooks"])
+def test_an_edited_part_of_the_readme_fails_the_check(copy: Path, part: str) -> None:
     path = copy / "README.md"
-    shown = readme.results(copy).splitlines()[2]
-    path.write_text(path.read_text().replace(shown, shown + " and more"))
-    assert check_is_red(copy, capsys, "README.md: the part 'results' is stale")
+    text = path.read_text()
+    path.write_text(text.replace(f"<!-- {part} -->\n", f"<!-- {part} -->\nAnd more.\n"))
+    [stale] = readme.update(copy, check=True)
+    assert f"README.md: the part '{part}' is stale" in stale
 
 
 def test_an_edited_conda_environment_fails_the_check(copy: Path, tmp_path: Path) -> None:

@@ -1,118 +1,161 @@
+"""The runner, with tiny notebooks: order, parameters, failures, what is kept and what is said."""
+
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 from notebook_fixtures import STANDARD, outputs, save_runnable
 
 from helpers import __main__ as cli
-from helpers import datasets, portfolio
-from helpers.fetch import DatasetError
-from helpers.portfolio import PortfolioError, convert
+from helpers import datasets, io, portfolio
+from helpers.io import DatasetError
+from helpers.portfolio import PortfolioError, convert, preflight
 
-SHOW = "print(dataset, data_dir, reports_dir)"
-COLUMNS = STANDARD + 'columns: str = ""  # which column is what\n'
+SHOW = "print(dataset, processed_dir)"
+COLUMNS = STANDARD + 'columns: str = ""  # which column is what\nitems: str = ""  # of titles\n'
 FACTORS = STANDARD + "factors: int = 50  # length of a vector\nalpha: float = 1.0  # weight\n"
+WRITE = (
+    "import os\nfrom helpers.reporting import skip, write_results\n"
+    "skip('Rows over time', 'The log has no times.')\n"
+    "write_results('..', '{}', [], dataset='log', data_sha256='0', parameters={{}}, "
+    "answer='Yes.', finding='It holds.')"
+)
+SHA = "0" * 64
 
 
-class Calls:
-    """What the runner asked of its neighbours."""
-
-    def __init__(self) -> None:
-        self.loaded: list[tuple[str, str | None, Path]] = []
-        self.rendered: list[tuple[list[Path], Path, str]] = []
+def dataset(
+    log: str = "ax ay bx by", *, value: tuple[float, ...] = (1.0, 2.0), notes: tuple[str, ...] = ()
+) -> Any:
+    """A data set of rows of a user and an item, one letter each, with titles."""
+    users, items = zip(*log.split(), strict=True)
+    values = [value[row % len(value)] for row in range(len(users))]
+    frame = pd.DataFrame({"user_id": users, "item_id": items, "value": values})
+    titles = pd.DataFrame({"item_id": sorted(set(items))}).assign(title="Tea")
+    return SimpleNamespace(
+        name="log", interactions=frame, items=titles, sha256=SHA, notes=list(notes)
+    )
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    calls = Calls()
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What was loaded; the data are always the same four rows."""
+    calls: list[tuple[Any, ...]] = []
 
-    def load(name: str = datasets.DEFAULT, *, columns: str | None = None, data_dir: Path) -> None:
-        calls.loaded.append((name, columns, data_dir))
+    def load(name: str, *, columns: str | None, items: str | None, data_dir: Path) -> Any:
+        calls.append((name, columns, items, data_dir))
+        return dataset()
 
-    def render(
-        notebooks: list[Path], reports_dir: Path, *, dataset: str, nested: bool = False
-    ) -> None:
-        assert nested == (reports_dir.name != "reports")
-        calls.rendered.append((notebooks, reports_dir, dataset))
-
-    monkeypatch.setattr(portfolio.datasets, "load", load)
-    monkeypatch.setattr(portfolio.reports, "render", render)
+    monkeypatch.setattr(datasets, "load", load)
     return calls
 
 
-def executed(root: Path, slug: str = datasets.DEFAULT) -> Path:
-    return root / "data" / "processed" / slug / "notebooks"
+def executed(root: Path, name: str, slug: str = datasets.DEFAULT) -> Path:
+    return root / "data" / "processed" / slug / "notebooks" / f"{name}.ipynb"
 
 
-def test_runs_all_in_order_as_they_are(
-    tmp_path: Path, calls: Calls, capsys: pytest.CaptureFixture[str]
+def tracked(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (root / "notebooks").glob("*.ipynb")}
+
+
+def test_the_default_run_injects_nothing_and_changes_nothing(
+    tmp_path: Path, loaded: list[Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     log = "open('order', 'a').write({!r})"
-    second = save_runnable(tmp_path, "02_second", log.format("second"), parameters=FACTORS)
-    look = "import os; from pathlib import Path; print(os.environ['OPENBLAS_NUM_THREADS'])"
-    result = (
-        "staged = Path(os.environ['PORTFOLIO_REPORTS']) / 'results'\n"
-        "staged.mkdir(); (staged / '01_first.json').write_text('{}')"
-    )
-    first = save_runnable(tmp_path, "01_first", log.format("first "), look, result, SHOW)
+    look = "import os; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    save_runnable(tmp_path, "02_second", log.format("second"), parameters=FACTORS)
+    save_runnable(tmp_path, "01_first", log.format("first "), look, SHOW, WRITE.format("01_first"))
     save_runnable(tmp_path, "notes", "raise SystemError('only numbered notebooks are run')")
-    committed = [first.read_bytes(), second.read_bytes()]
+    before = tracked(tmp_path)
 
-    assert portfolio.run(root=tmp_path) == tmp_path / "reports"
+    outcome = portfolio.run(root=tmp_path)
 
+    reports = tmp_path / "reports" / datasets.DEFAULT
+    assert outcome.index == reports / "index.html"
+    assert (outcome.failed, outcome.skipped) == (
+        [],
+        ["notebook 1: Rows over time. The log has no times."],
+    )
     assert (tmp_path / "notebooks" / "order").read_text() == "first second"
-    assert [first.read_bytes(), second.read_bytes()] == committed
-    written = [executed(tmp_path) / path.name for path in (first, second)]
-    assert sorted(executed(tmp_path).iterdir()) == written
-    assert calls.loaded == [(datasets.DEFAULT, None, tmp_path / "data")]
-    assert calls.rendered == [(written, tmp_path / "reports", datasets.DEFAULT)]
-    assert "1\n" in outputs(written[0])
-    assert (tmp_path / "reports" / "results" / "01_first.json").read_text() == "{}"
-    assert "movielens-100k ../data ../reports\n" in outputs(written[0])
-    for before, after in zip((first, second), written, strict=True):
-        assert_same_but_outputs(before, after)
-    bars = capsys.readouterr()
-    assert bars.out == ""
-    assert "02_second" in bars.err
-    assert "cells" in bars.err
-    assert os.environ.get("PORTFOLIO_REPORTS"), "the runner's own environment came back"
+    assert tracked(tmp_path) == before
+    assert loaded == [(datasets.DEFAULT, None, None, tmp_path / "data")]
+    assert sorted(path.name for path in reports.iterdir()) == [
+        "01_first.html", "02_second.html", "index.html", "results",
+    ]  # fmt: skip
+    shown = "movielens-100k ../data/processed/movielens-100k\n"
+    assert outputs(executed(tmp_path, "01_first"))[1:4] == ["1\n", shown, ""]
+    for name in ("01_first", "02_second"):
+        assert_same_but_outputs(tmp_path / "notebooks" / f"{name}.ipynb", executed(tmp_path, name))
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "papermill" not in said.err
+    assert "IPKernelApp" not in said.err
+    assert [line.partition(":")[0] for line in said.err.splitlines()] == [
+        "log", "01_first", "02_second",
+    ]  # fmt: skip
 
 
 def assert_same_but_outputs(before: Path, after: Path) -> None:
     """Ids, sources, metadata and order are kept; counts are 1..n; nothing of the run is added."""
     old, new = (nbformat.read(path, as_version=4) for path in (before, after))
     assert [cell.execution_count for cell in new.cells[1:]] == list(range(1, len(new.cells)))
+    assert "version" not in new.metadata.language_info
+    assert new.metadata.pop("run")["data_sha256"] == SHA
     for notebook in (old, new):
         notebook.metadata.pop("language_info", None)
         for cell in notebook.cells:
             cell.pop("outputs", None)
             cell.pop("execution_count", None)
     assert new == old
-    assert "version" not in nbformat.read(after, as_version=4).metadata.language_info
 
 
-def test_another_dataset_gets_its_own_folders(tmp_path: Path, calls: Calls) -> None:
+def test_a_log_of_ones_own_gets_its_own_folders(tmp_path: Path, loaded: list[Any]) -> None:
     log = tmp_path / "my logs" / "Shop.csv"
     log.parent.mkdir()
     log.write_text("user,item\n")
-    save_runnable(tmp_path, "01_first", SHOW, "print(columns)", parameters=COLUMNS)
+    save_runnable(tmp_path, "01_first", SHOW, "print(columns, items)", parameters=COLUMNS)
     save_runnable(tmp_path, "02_second", "print(factors, alpha)", SHOW, parameters=FACTORS)
 
-    given = {"factors": "64", "alpha": "40"}
-    target = portfolio.run(str(log), "user=user", given, root=tmp_path)
+    outcome = portfolio.run(
+        str(log), columns="user=user", items=str(log), settings={"factors": "64"}, root=tmp_path
+    )
 
-    assert target == tmp_path / "reports" / "shop"
-    assert calls.loaded == [(str(log), "user=user", tmp_path / "data")]
-    assert calls.rendered[0][1:] == (target, "shop")
-    seen = "../my logs/Shop.csv ../data ../reports/shop\n"
-    assert outputs(executed(tmp_path, "shop") / "01_first.ipynb") == [seen, "user=user\n"]
-    assert outputs(executed(tmp_path, "shop") / "02_second.ipynb") == ["64 40.0\n", seen]
+    slug = "shop-factors-64"
+    assert outcome.index == tmp_path / "reports" / slug / "index.html"
+    assert loaded == [(str(log), "user=user", str(log), tmp_path / "data")]
+    seen = f"../my logs/Shop.csv ../data/processed/{slug}\n"
+    first, second = (outputs(executed(tmp_path, name, slug)) for name in ("01_first", "02_second"))
+    assert [text for text in first if text] == [seen, "user=user ../my logs/Shop.csv\n"]
+    assert [text for text in second if text] == ["64 1.0\n", seen]
+
+
+def test_settings_leave_each_notebook_its_own_data_set(tmp_path: Path, loaded: list[Any]) -> None:
+    save_runnable(tmp_path, "01_first", SHOW, parameters=FACTORS)
+    shop = FACTORS.replace(datasets.DEFAULT, "online-retail")
+    save_runnable(tmp_path, "02_second", SHOW, parameters=shop)
+    portfolio.run(settings={"factors": "8"}, root=tmp_path)
+    assert [name for name, *_ in loaded] == [datasets.DEFAULT, "online-retail"]
+    for slug, name in ((datasets.DEFAULT, "01_first"), ("online-retail", "02_second")):
+        folder = f"{slug}-factors-8"
+        assert f"{slug} ../data/processed/{folder}\n" in outputs(executed(tmp_path, name, folder))
+
+
+def test_folders_of_other_settings_differ() -> None:
+    ending = portfolio._ending
+    assert ending({}) == ""
+    assert ending({"seed": "1", "factors": "64"}) == "-factors-64-seed-1"
+    assert ending({"seed": "1", "factors": "64"}) == ending({"factors": "64", "seed": "1"})
+    odd = [ending({"text": text}) for text in ("a b", "a_b", "a/b", "x" * 90, "x" * 91)]
+    assert len(set(odd)) == 5
+    assert all(len(name) <= 60 and set(name) <= set("-_abcdefghijklmnopqrstuvwxyz0123456789")
+               for name in odd)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -120,121 +163,202 @@ def test_another_dataset_gets_its_own_folders(tmp_path: Path, calls: Calls) -> N
     [
         ({"factor": "64"}, "no notebook has a parameter 'factor'; did you mean 'factors'? Known "),
         ({"zzz": "64"}, "parameters: alpha (float), factors (int)"),
-        ({"factors": "many"}, "parameter factors is 'many', but must be of type int (default 50"),
-        ({"factors": 1.5}, "parameter factors is 1.5, but must be of type int"),
-        ({"factors": True}, "parameter factors is True, but must be of type int"),
-        ({"alpha": [1]}, r"parameter alpha is [1], but must be of type float"),
+        ({"factors": "many"}, "parameter factors is 'many', but must be of type int (default 50)"),
         ({"dataset": "x"}, "parameter dataset follows from the data set"),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_runs(
-    tmp_path: Path, calls: Calls, given: dict[str, Any], message: str
+    tmp_path: Path, loaded: list[Any], given: dict[str, str], message: str
 ) -> None:
     save_runnable(tmp_path, "01_first", parameters=FACTORS)
     with pytest.raises(PortfolioError) as error:
-        portfolio.run(parameters=given, root=tmp_path)
+        portfolio.run(settings=given, root=tmp_path)
     assert message in str(error.value)
-    assert calls.loaded == []
+    assert loaded == []
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("line", ["", "factors = 50", "factors: int = 5 * 10  # computed"])
-def test_parameters_cell_must_declare(tmp_path: Path, calls: Calls, line: str) -> None:
+def test_columns_without_a_file_are_an_error(tmp_path: Path, loaded: list[Any]) -> None:
+    for given in ({"columns": "user=u"}, {"items": "movies.csv"}):
+        with pytest.raises(PortfolioError, match=r"for your own log, .* DATASET=log.csv"):
+            portfolio.run(**given, root=tmp_path)
+    assert loaded == []
+
+
+@pytest.mark.parametrize("line", ["", "factors = 50", "factors: int = 5 * int('10')  # computed"])
+def test_a_parameters_cell_must_declare(tmp_path: Path, loaded: list[Any], line: str) -> None:
     path = save_runnable(tmp_path, "01_first", parameters=line)
     if not line:
         path.write_text(path.read_text().replace('"parameters"', '"hide-input"'))
-    with pytest.raises(PortfolioError, match=r"01_first\.ipynb: (?:0 code cells|'factors|the def)"):
+    with pytest.raises(ValueError, match=r"0 cells are|'factors = 50' has not|malformed"):
         portfolio.run(root=tmp_path)
-    assert calls.loaded == []
+    assert loaded == []
 
 
 def test_without_notebooks(tmp_path: Path) -> None:
-    with pytest.raises(PortfolioError, match="there are no notebooks in"):
+    with pytest.raises(PortfolioError, match="no notebooks in"):
         portfolio.run(root=tmp_path)
 
 
 def test_bad_data_stop_the_run_before_the_first_notebook(tmp_path: Path) -> None:
     save_runnable(tmp_path, "01_first", "open('ran', 'w')")
-    with pytest.raises(DatasetError, match="movielens-1m"):
-        portfolio.run("movielens-1n", root=tmp_path)
-    with pytest.raises(DatasetError):
-        portfolio.run(str(tmp_path / "missing.csv"), root=tmp_path)
+    for name in ("movielens-1n", str(tmp_path / "missing.csv")):
+        with pytest.raises(DatasetError):
+            portfolio.run(name, root=tmp_path)
     assert not (tmp_path / "notebooks" / "ran").exists()
 
 
-def test_stops_at_the_first_failure(tmp_path: Path, calls: Calls) -> None:
-    save_runnable(tmp_path, "01_first", "x = 1", "\n# looks up\n{}[x]\nprint()")
+def test_a_failure_ends_one_report_and_those_that_need_it(
+    tmp_path: Path, loaded: list[Any]
+) -> None:
+    save_runnable(tmp_path, "01_first", "print('kept')")
+    save_runnable(tmp_path, "02_second", "print('so far')", "{}['x\\n*y*']", "print('never')")
+    save_runnable(tmp_path, "03_third", "open('ran', 'w')")
+    save_runnable(tmp_path, "07_other", "raise SystemExit(0)", "print('never')")
+    stale = executed(tmp_path, "03_third")
+    io.write_text(stale, "the report of an earlier run")
+
+    outcome = portfolio.run(root=tmp_path)
+
+    assert outcome.failed == [
+        r"notebook 2: stopped in cell 4 of 5. KeyError: 'x\n*y*'",
+        "notebook 7: stopped in cell 3 of 4. SystemExit: 0",
+    ]
+    why = "It was left out, since it needs what notebook 2 writes."
+    assert outcome.skipped == [f"notebook 3: {why}"]
+    assert not (tmp_path / "notebooks" / "ran").exists()
+    reports = outcome.index.parent
+    names = sorted(path.name for path in reports.glob("*.html"))
+    assert names == ["01_first.html", "02_second.html", "07_other.html", "index.html"]
+    second = (reports / "02_second.html").read_text(encoding="utf-8")
+    assert "so far" in second
+    assert "never" not in second
+    assert "stopped in cell 4 of 5. KeyError" in second
+    assert why in outcome.index.read_text(encoding="utf-8")
+
+
+def test_a_part_needs_what_came_before(tmp_path: Path, loaded: list[Any]) -> None:
+    for number, name in enumerate(("01_first", "02_second", "03_third"), start=1):
+        save_runnable(tmp_path, name, f"print({number}, factors)", parameters=FACTORS)
+    with pytest.raises(PortfolioError, match="there is no notebook 9; there are 1, 2, 3"):
+        portfolio.run(numbers=[9], root=tmp_path)
+    with pytest.raises(PortfolioError, match=r'notebook 2 writes, .* NOTEBOOKS="2 3"'):
+        portfolio.run(numbers=[3], root=tmp_path)
+    portfolio.run(numbers=[2, 1], root=tmp_path)
+    outcome = portfolio.run(numbers=[3], root=tmp_path)
+    index = outcome.index.read_text(encoding="utf-8")
+    assert [f"Notebook {n} ·" in index for n in (1, 2, 3)] == [True, True, True]
+    with pytest.raises(PortfolioError, match="has not been run"):
+        portfolio.run(numbers=[3], settings={"factors": "8"}, root=tmp_path)
+    stored = executed(tmp_path, "02_second")
+    stored.write_text(stored.read_text().replace(SHA, "1" * 64))
+    with pytest.raises(PortfolioError, match="was last run otherwise"):
+        portfolio.run(numbers=[3], root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence", "left_out"),
+    [
+        (dataset(notes=("The log has no times.",)), "The log has no times.", []),
+        (dataset("ax bx"), "only one item", [2, 3, 4, 5, 6]),
+        (dataset("ax ay"), "only one user", [2, 3, 4, 5, 6]),
+        (dataset("ax ax by"), "Every user has one item only", [2, 3, 4, 5, 6]),
+        (dataset(), "has 2 users", []),
+        (dataset("ax ay az bx"), "One user has 75% of the rows", []),
+        (dataset(value=(1.0,)), "All values are equal", []),
+    ],
+)
+def test_preflight_says_what_a_log_cannot_answer(
+    data: Any, sentence: str, left_out: list[int]
+) -> None:
+    sentences, without = preflight(data)
+    assert sum(sentence in each for each in sentences) == 1
+    assert sorted(without) == left_out
+    assert all(sentence in why and "use a longer log" in why for why in without.values())
+
+
+def test_preflight_says_nothing_of_a_good_log() -> None:
+    rows = " ".join(f"{chr(200 + user)}{item}" for user in range(100) for item in "xyz")
+    assert preflight(dataset(rows)) == ([], {})
+    data = dataset(rows)
+    data.items["title"] = data.items["item_id"]
+    assert preflight(data) == (
+        ["Items have no titles, so their ids are shown; ITEMS=file gives titles."],
+        {},
+    )
+
+
+def test_a_notebook_that_cannot_run_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(datasets, "load", lambda name, **given: dataset("ax bx"))
+    save_runnable(tmp_path, "01_first", "print(1)")
     save_runnable(tmp_path, "02_second", "open('ran', 'w')")
-    old = executed(tmp_path) / "01_first.ipynb"
-    old.parent.mkdir(parents=True)
-    old.write_text("the last good run")
-    with pytest.raises(PortfolioError) as error:
-        portfolio.run(parameters={}, root=tmp_path)
-    lines = str(error.value).splitlines()
-    assert lines[0].endswith("01_first.ipynb failed in code cell 3:")
-    assert [line.strip() for line in lines[1:3]] == ["# looks up", "KeyError: 1"]
-    assert "make lab" in lines[3]
-    assert old.read_text() == "the last good run"
-    assert list(old.parent.iterdir()) == [old]
+    outcome = portfolio.run(root=tmp_path)
+    assert outcome.failed == []
+    assert [text.partition(". ")[0] for text in outcome.skipped] == ["notebook 2: It was left out"]
     assert not (tmp_path / "notebooks" / "ran").exists()
-    assert calls.rendered == []
+    assert "log: The log has only one item" in capsys.readouterr().err
+    assert "only one item" in outcome.index.read_text(encoding="utf-8")
 
 
-def test_a_notebook_that_ends_early_has_failed(tmp_path: Path, calls: Calls) -> None:
-    save_runnable(tmp_path, "01_first", "raise SystemExit(0)", "print('never')")
-    with pytest.raises(PortfolioError, match="stopped before cell 4 without an error"):
-        portfolio.run(root=tmp_path)
-    assert not executed(tmp_path).exists()
-
-
-def test_saving_in_place_is_stable_and_refuses_stderr(tmp_path: Path, calls: Calls) -> None:
+def test_saving_in_place_is_stable_and_refuses_stderr_and_errors(tmp_path: Path) -> None:
     path = save_runnable(tmp_path, "01_first", "print(1)")
-    portfolio.save_notebooks(tmp_path)
+    portfolio.save_notebooks(root=tmp_path)
     saved = path.read_bytes()
-    assert outputs(path) == ["1\n"]
-    assert calls.rendered == [([path], tmp_path / "reports", datasets.DEFAULT)]
+    assert outputs(path) == ["", "1\n"][1:] or outputs(path)[-1] == "1\n"
     path.write_bytes(saved.replace(b'"1\\n"', b'"2\\n"'))
-    portfolio.save_notebooks(tmp_path)
+    portfolio.save_notebooks([1], root=tmp_path)
     assert path.read_bytes() == saved
 
-    noisy = save_runnable(tmp_path, "02_noisy", "import sys; print('warned', file=sys.stderr)")
-    before = noisy.read_bytes()
-    with pytest.raises(PortfolioError, match="cell 3: wrote to stderr: warned; it was not saved"):
-        portfolio.save_notebooks(tmp_path)
-    assert noisy.read_bytes() == before
+    for name, source, why in (
+        ("02_noisy", "import sys; print('warned', file=sys.stderr)", "wrote to stderr: warned"),
+        ("03_wrong", "1 / 0", "stopped in cell 3 of 3. ZeroDivisionError"),
+    ):
+        bad = save_runnable(tmp_path, name, source)
+        before = bad.read_bytes()
+        with pytest.raises(PortfolioError, match=f"{why}.*; it was not saved"):
+            portfolio.save_notebooks([int(name[:2])], tmp_path)
+        assert bad.read_bytes() == before
 
 
-KILLED = """
+INTERRUPTED = """
 import sys
 from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_portfolio import dataset
 from helpers import portfolio
-portfolio.datasets.load = portfolio.reports.render = lambda *args, **kwargs: None
+portfolio.datasets.load = lambda *args, **given: dataset()
 portfolio.run(root=Path(sys.argv[1]))
 """
 
 
-def test_a_killed_run_leaves_no_half_and_the_next_one_works(tmp_path: Path, calls: Calls) -> None:
+def test_ctrl_c_ends_the_kernels_and_keeps_what_is_done(tmp_path: Path, loaded: list[Any]) -> None:
     save_runnable(tmp_path, "01_first", "print(1)")
-    wait = "from pathlib import Path; import time; print('begun')"
-    hang = "begun = Path('begun')\nif not begun.exists():\n    begun.touch(); time.sleep(600)"
-    save_runnable(tmp_path, "02_second", wait, hang)
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)], stderr=subprocess.DEVNULL
+    hang = (
+        "import os, time\nfrom pathlib import Path\nif not Path('pid').exists():\n"
+        "    Path('new').write_text(str(os.getpid())); Path('new').rename('pid'); time.sleep(600)"
     )
+    save_runnable(tmp_path, "02_second", hang)
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path), str(Path(__file__).parent)],
+        stderr=subprocess.DEVNULL,
+    )
+    pid = tmp_path / "notebooks" / "pid"
     for _ in range(1200):
-        if (tmp_path / "notebooks" / "begun").exists() or process.poll() is not None:
+        if pid.exists() or process.poll() is not None:
             break
         time.sleep(0.1)
     assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not executed(tmp_path).exists()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    reports = tmp_path / "reports" / datasets.DEFAULT
+    assert sorted(path.name for path in reports.glob("*.html")) == ["01_first.html", "index.html"]
 
-    portfolio.run(root=tmp_path)
-    assert sorted(path.name for path in executed(tmp_path).iterdir()) == [
-        "01_first.ipynb",
-        "02_second.ipynb",
-    ]
+    assert portfolio.run(root=tmp_path).failed == []
+    assert (reports / "02_second.html").is_file()
 
 
 @pytest.mark.parametrize(
@@ -259,44 +383,89 @@ def test_convert_refuses(text: str, kind: str) -> None:
         convert(text, kind)
 
 
-def test_errors_are_one_clear_message(
+# The command line
+
+
+HEAVY = """
+import sys
+from helpers.__main__ import main
+try:
+    main({!r})
+finally:
+    print(*sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["run", "--help"], ["rum"], ["run", "--settings", "x"],
+     ["run", "--notebooks", "x"], ["run", "--dataset", "no/such/log.csv"]],
+)  # fmt: skip
+def test_help_and_errors_import_nothing_heavy(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HEAVY.format(words)], capture_output=True, text=True, check=False
+    )
+    modules = set(done.stdout.split())
+    assert "helpers.__main__" in modules
+    assert not modules & {"numpy", "pandas", "implicit", "nbformat", "papermill", "matplotlib"}
+    assert "Traceback" not in done.stderr or "SystemExit" in done.stderr
+
+
+def test_errors_are_one_clear_message_unless_asked_for_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["run", "--set", "factors"]) == 1
-    assert cli.main(["run"]) == 1
-    assert cli.main(["datasets", "movielens"]) == 1
-    assert cli.main(["readme"]) == 1
+    wrong = (
+        ["run", "--settings", "factors"], ["run", "--dataset", "no.csv"], ["run"],
+        ["datasets", "movielens"], ["readme"],
+    )  # fmt: skip
+    for words in wrong:
+        assert cli.main(words) == 1
+        with pytest.raises((ValueError, OSError)):
+            cli.main([*words, "--traceback"])
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == len(wrong)
     assert all(line.startswith("error: ") for line in lines)
     assert "'factors' has not the form name=value" in lines[0]
+    assert "there is no file no.csv" in lines[1]
 
 
 def test_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*args: object) -> None:
+    def interrupted(*args: object, **given: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(portfolio, "run", interrupted)
     assert cli.main(["run"]) == 130
 
 
-def test_arguments_reach_the_runner(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_arguments_reach_the_runner_and_its_outcome_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given: list[tuple[object, ...]] = []
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b.csv", "c d.csv"):
+        (tmp_path / name).touch()
+    given: list[Any] = []
+    outcome = portfolio.Outcome(Path("index.html"), [], ["notebook 1: No times."])
 
-    def run(*args: object) -> Path:
-        given.append(args)
-        return Path("reports")
+    def run(*args: object, **named: object) -> portfolio.Outcome:
+        given.append((*args, named))
+        return outcome
 
     monkeypatch.setattr(portfolio, "run", run)
-    words = ["run", "--dataset", "a b.csv", "--columns", "user=u", "--set", "x=a=b", "--set", "y=1"]
+    words = ["run", "--dataset", "a b.csv", "--columns", "user=u", "--items", "c d.csv",
+             "--settings", "x=a=b y='1 2'", "--notebooks", "1, 2 3"]  # fmt: skip
     assert cli.main(words) == 0
-    assert given == [("a b.csv", "user=u", {"x": "a=b", "y": "1"})]
-    assert capsys.readouterr().out == f"reports: {Path('reports/index.html')}\n"
+    named = {"columns": "user=u", "items": "c d.csv", "settings": {"x": "a=b", "y": "1 2"},
+             "numbers": [1, 2, 3]}  # fmt: skip
+    assert given == [("a b.csv", named)]
+    assert capsys.readouterr().out == f"skipped: notebook 1: No times.\n{Path('index.html')}\n"
+    outcome.failed.append("notebook 2: no.")
+    assert cli.main(["run"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.endswith("index.html\n")
+    assert captured.err == "failed: notebook 2: no.\n"
 
 
 def test_datasets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -304,17 +473,3 @@ def test_datasets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         *datasets.names()
     ]
-
-
-def test_settings_leave_each_notebook_its_own_data_set(tmp_path: Path, calls: Calls) -> None:
-    save_runnable(tmp_path, "01_first", SHOW, parameters=FACTORS)
-    shop = FACTORS.replace(datasets.DEFAULT, "online-retail")
-    save_runnable(tmp_path, "02_second", SHOW, parameters=shop)
-
-    target = portfolio.run(parameters={"factors": "8"}, root=tmp_path)
-
-    assert target == tmp_path / "reports" / datasets.DEFAULT
-    assert [name for name, *_ in calls.loaded] == [datasets.DEFAULT, "online-retail"]
-    shown = [outputs(executed(tmp_path) / f"{name}.ipynb") for name in ("01_first", "02_second")]
-    assert "movielens-100k ../data ../reports/movielens-100k\n" in shown[0]
-    assert "online-retail ../data ../reports/movielens-100k\n" in shown[1]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers import files, reports
+from helpers import datasets, io
+from helpers.reporting import html
 
+MAX_BYTES = 1_500_000
 NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/[0-9]*.ipynb"))
 
 
@@ -17,23 +19,34 @@ def test_nbval_wrote_the_committed_results(root, request, name):
     if not any(item.path.stem == name for item in request.session.items):
         assert not os.environ.get("CI"), f"CI must execute {name}"
         pytest.skip(f"{name} is not part of this run, so there are no fresh results to compare")
-    fresh = files.read_json(Path(os.environ["PORTFOLIO_REPORTS"]) / "results" / f"{name}.json")
-    kept = files.read_json(root / "reports" / "results" / f"{name}.json")
+    fresh = io.read_json(Path(os.environ["PORTFOLIO_REPORTS"]) / "results" / f"{name}.json")
+    kept = io.read_json(root / "reports" / "results" / f"{name}.json")
     new, old = fresh.pop("results"), kept.pop("results")
     assert fresh == kept
     assert [each["metric"] for each in new] == [each["metric"] for each in old]
     for result, committed in zip(new, old, strict=True):
         assert result["shown"] == committed["shown"]
-        # Implicit's default solver takes part in this one; see the notes of sweeps.fit.
-        rough = committed["metric"] == "solver"
-        assert result["value"] == pytest.approx(committed["value"], rel=1e-2 if rough else 1e-8)
-        low_high = committed["interval"] or []
-        assert (result["interval"] or []) == pytest.approx(low_high, rel=1e-8)
+        assert result["value"] == pytest.approx(committed["value"], rel=1e-8)
+        assert (result["interval"] or []) == pytest.approx(committed["interval"] or [], rel=1e-8)
 
 
-def test_the_committed_reports_are_those_of_the_committed_notebooks(root, tmp_path):
+@pytest.fixture(scope="module")
+def pages(root, tmp_path_factory):
+    """The committed notebooks, rendered again, by the name of the committed file."""
+    folder = tmp_path_factory.mktemp("again") / "reports"
+    shutil.copytree(root / "reports" / "results", folder / "results")
+    written = html.render(NOTEBOOKS, folder, dataset=datasets.DEFAULT)
+    return {str(page.relative_to(folder)): page.read_bytes() for page in written}
+
+
+def test_the_committed_reports_are_those_of_the_committed_notebooks(root, pages):
     """Rendering is deterministic, so a stale or edited page differs."""
-    shutil.copytree(root / "reports" / "results", tmp_path / "results")
-    for page in reports.render(NOTEBOOKS, tmp_path):
-        committed = root / "reports" / page.relative_to(tmp_path)
-        assert page.read_bytes() == committed.read_bytes(), f"{committed.name}: run `make report`"
+    reports = root / "reports"
+    committed = [*reports.glob("*.html"), *reports.glob("figures/*.png")]
+    assert sorted(map(str, (path.relative_to(reports) for path in committed))) == sorted(pages)
+    for name, page in pages.items():
+        assert page == (reports / name).read_bytes(), f"{name}: run `make report`"
+
+
+def test_the_reports_are_small_enough_for_the_web(pages):
+    assert {name: len(page) for name, page in pages.items() if len(page) > MAX_BYTES} == {}

@@ -29,7 +29,6 @@ DATASET_NAMES = {
     "online-retail": "UCI Online Retail",
     "store-simulated": "Simulated store",
 }
-MAX_BYTES = 1_500_000
 MAX_HEADLINES = 3
 
 _HEADING = re.compile(r"# (?P<number>\d+)\. (?P<title>[^:]+): (?P<question>.+\?)")
@@ -140,7 +139,7 @@ def render(
     ------
     ValueError
         If a notebook is not executed, has a figure without alternative text, a formula that cannot
-        be rendered, an output that needs the network, or gives a page above 1.5 MB.
+        be rendered, or an output that needs the network.
     """
     reports = [_report(path, reports_dir, dataset) for path in paths]
     missing = [(*heading(read(path)), why) for path, why in sorted((left_out or {}).items())]
@@ -149,11 +148,6 @@ def render(
         before = reports[place - 1] if place else None
         after = reports[place + 1] if place + 1 < len(reports) else None
         page = _page("report", report=report, before=before, after=after)
-        if len(page) > MAX_BYTES:
-            raise ValueError(
-                f"{report.name} renders to a page of {len(page) / 1e6:.2f} MB, above the limit of "
-                f"{MAX_BYTES / 1e6:.1f} MB: draw fewer figures or at a lower resolution"
-            )
         contents[reports_dir / f"{report.name}.html"] = page
         if report.figure:
             contents[reports_dir / "figures" / f"{report.name}.png"] = report.figure[0]
