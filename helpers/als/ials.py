@@ -6,8 +6,11 @@ are user factors, rows of ``Y`` item factors, ``s = x_u . y_i``.
 """
 
 import heapq
+import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,33 +23,23 @@ from tqdm.auto import tqdm
 
 from helpers.als import kernels
 from helpers.als.reference import observed_scores
+from helpers.io import read_arrays, write_arrays
 
-Callback = Callable[[int, float, float | None], object]
+TINY = float(np.nextafter(0, 1))
+LEAST: dict[str, int | float] = {
+    "factors": 1, "iterations": 1, "cg_steps": 0, "num_threads": 0,
+    "regularization": 0.0, "nu": 0.0, "alpha": TINY, "unobserved_weight": TINY, "init_scale": TINY,
+}  # fmt: skip
+"""What each parameter must be at least; the first four are whole numbers."""
 
 
 def penalties(
     counts: np.ndarray, n_others: int, regularization: float, unobserved_weight: float, nu: float
 ) -> np.ndarray:
-    """How much the squared length of each row's factors costs.
+    """What the squared length of each row's factors costs; ``counts`` are their observed cells.
 
-    ``penalty_u = regularization * (n_u + unobserved_weight * n_others)^nu``
-
-    Parameters
-    ----------
-    counts : int ndarray of shape (n_rows,)
-        Observed cells ``n_u`` of each row.
-    n_others : int
-        Rows of the other side: the number of items for users, of users for items.
-    regularization, unobserved_weight, nu : float
-        See :class:`IALS`.
-
-    Returns
-    -------
-    float64 ndarray of shape (n_rows,)
-
-    References
-    ----------
-    Rendle et al. (2022), section 3, "frequency-scaled regularization".
+    ``penalty_u = regularization * (n_u + unobserved_weight * n_others)^nu``, "frequency-scaled
+    regularization" in section 3 of the paper; ``n_others`` is the number of rows of the other side.
 
     Examples
     --------
@@ -58,39 +51,25 @@ def penalties(
 
 
 def comparable_regularization(
-    user_items: csr_matrix,
-    regularization: float,
-    unobserved_weight: float,
-    nu: float,
-    *,
-    nu_star: float = 1.0,
+    user_items: csr_matrix, regularization: float, unobserved_weight: float, nu: float
 ) -> float:
-    """The regularization that costs as much in all at ``nu`` as the given one at ``nu_star``.
+    """The regularization that costs as much in all at ``nu`` as the given one at ``nu = 1``.
 
-    ``regularization * sum(count^nu_star) / sum(count^nu)``
-
-    where ``count`` is ``n + unobserved_weight * n_others`` of every user and every item.
+    ``regularization * sum(count) / sum(count^nu)``, where ``count`` is ``n + unobserved_weight *
+    n_others`` of every user and every item (section 4 of the paper). Without it a curve over
+    ``nu`` would mostly show a change in the amount of regularization.
 
     Parameters
     ----------
     user_items : csr_matrix of shape (n_users, n_items)
     regularization : float
-        At ``nu_star``.
-    unobserved_weight : float
-    nu, nu_star : float
+        At ``nu = 1``.
+    unobserved_weight, nu : float
 
     Returns
     -------
     float
         For ``IALS(nu=nu)``.
-
-    Notes
-    -----
-    Without it a curve over ``nu`` would mostly show a change in the amount of regularization.
-
-    References
-    ----------
-    Rendle et al. (2022), section 4.
 
     Examples
     --------
@@ -98,13 +77,10 @@ def comparable_regularization(
     0.02666666666666667
     """
     n_users, n_items = user_items.shape
-    counts = np.concatenate(
-        [
-            np.diff(user_items.indptr) + unobserved_weight * n_items,
-            np.bincount(user_items.indices, minlength=n_items) + unobserved_weight * n_users,
-        ]
-    )
-    return float(regularization * (counts**nu_star).sum() / (counts**nu).sum())
+    of_users = np.diff(user_items.indptr) + unobserved_weight * n_items
+    of_items = np.bincount(user_items.indices, minlength=n_items) + unobserved_weight * n_users
+    counts = np.concatenate([of_users, of_items])
+    return float(regularization * counts.sum() / (counts**nu).sum())
 
 
 def ials_loss(
@@ -127,16 +103,12 @@ def ials_loss(
     X : ndarray of shape (n_users, factors)
     Y : ndarray of shape (n_items, factors)
     regularization, unobserved_weight, nu : float
-        See :class:`IALS`; the penalties are those of :func:`penalties`.
+        See :class:`IALS`.
 
     Returns
     -------
     dict
         ``observed``, ``all`` (all cells, the observed ones too), ``penalty``, ``total``.
-
-    References
-    ----------
-    Rendle et al. (2022), equations (3) to (5).
 
     Examples
     --------
@@ -145,8 +117,7 @@ def ials_loss(
     {'observed': 1.0, 'all': 2.125, 'penalty': 0.4375, 'total': 3.5625}
     """
     n_users, n_items = user_items.shape
-    scores = observed_scores(user_items, X, Y)
-    observed = float(user_items.data @ (1 - scores) ** 2)
+    observed = float(user_items.data @ (1 - observed_scores(user_items, X, Y)) ** 2)
     everything = float(unobserved_weight * np.sum((X.T @ X) * (Y.T @ Y)))
     of_items = np.bincount(user_items.indices, minlength=n_items)
     setting = (regularization, unobserved_weight, nu)
@@ -163,7 +134,8 @@ class ExactALS(AlternatingLeastSquares):  # type: ignore[misc]
 
     The parameters, the loss and the interface are implicit's; only ``use_cg`` and ``use_native``
     have no effect. The factors are those of ``use_cg=False`` up to rounding, in a fraction of its
-    time, and unlike those of the default solver they do not depend on the processor.
+    time, and unlike those of the default solver they do not depend on the processor. Parameters
+    that are out of range raise a ValueError.
 
     Examples
     --------
@@ -173,6 +145,15 @@ class ExactALS(AlternatingLeastSquares):  # type: ignore[misc]
     (2, 1)
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _check_parameters(self)
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """As in implicit, once the parameters are checked: they can be set after the start."""
+        _check_parameters(self)
+        super().fit(*args, **kwargs)
+
     @property
     def solver(self) -> Callable[..., None]:
         """A function ``(C, X, Y, regularization, num_threads)`` that overwrites ``X``."""
@@ -180,12 +161,18 @@ class ExactALS(AlternatingLeastSquares):  # type: ignore[misc]
 
 
 def _stock_half_step(
-    C: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: float, num_threads: int = 0
+    C: csr_matrix,
+    X: np.ndarray,
+    Y: np.ndarray,
+    regularization: float | np.ndarray,
+    num_threads: int = 0,
 ) -> None:
+    """One half-step of implicit's loss; the regularization may differ between the rows."""
     confidence = C.data.astype(X.dtype)
     # As in implicit, a negative confidence is a preference of 0 held with weight |c|.
-    extra, pull = np.abs(confidence) - 1, np.maximum(confidence, 0)
-    _solve_exactly(C, extra, pull, np.full(len(X), regularization), Y.T @ Y, Y, X, num_threads)
+    weights, targets = np.abs(confidence) - 1, np.maximum(confidence, 0)
+    penalty = np.full(len(X), regularization, dtype=X.dtype)
+    _solve_exactly(C, weights, targets, penalty, Y.T @ Y, Y, X, num_threads)
 
 
 class IALS(AlternatingLeastSquares):  # type: ignore[misc]
@@ -219,11 +206,6 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
     random_state : int, numpy.random.Generator or None
         Of the starting values.
 
-    Attributes
-    ----------
-    user_factors : ndarray of shape (n_users, factors)
-    item_factors : ndarray of shape (n_items, factors)
-
     Raises
     ------
     ValueError
@@ -239,11 +221,6 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
     For binary data and ``nu = 0`` the minimum is, up to the scale of the scores, that of implicit
     with ``alpha = 1 + 1 / unobserved_weight`` and
     ``regularization * (1 + 1 / unobserved_weight)``; other exponents cannot be expressed there.
-
-    References
-    ----------
-    Rendle, Krichene, Zhang, Koren (2022), "Revisiting the Performance of iALS on Item
-    Recommendation Benchmarks", RecSys.
 
     Examples
     --------
@@ -279,13 +256,13 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         self.nu = nu
         self.cg_steps = cg_steps
         self.init_scale = init_scale
-        self._check_parameters()
+        _check_parameters(self)
 
     def fit(
         self,
         user_items: csr_matrix,
         show_progress: bool = True,
-        callback: Callback | None = None,
+        callback: Callable[[int, float, None], object] | None = None,
     ) -> None:
         """Learn the factors.
 
@@ -296,9 +273,8 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         show_progress : bool
             Whether to show a bar.
         callback : callable, optional
-            Called after each round with its number (from 0), its seconds, and the loss divided by
-            the number of cells if the attribute ``calculate_training_loss`` is set, else None.
-            The fit stops early when it returns True.
+            Called after each round with its number (from 0), its seconds, and None where implicit
+            gives the loss (see :meth:`loss`). The fit stops early when it returns True.
 
         Raises
         ------
@@ -308,11 +284,12 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
             If it holds weights that are zero, negative or not finite, is empty, or has another
             shape than the factors from an earlier fit; or if a system has no unique solution.
         """
-        self._check_parameters()
+        _check_parameters(self)
         C = _checked(user_items, "user_items", self.dtype)
+        if not C.nnz:
+            raise ValueError(f"user_items has shape {C.shape} and no stored cell: nothing to learn")
+        transposed = C.T.tocsr()
         self._start(C.shape)
-        items, users = self._side(C.T.tocsr()), self._side(C)
-        callback = callback or self.fit_callback
         # The kernels bring their own threads; a threaded BLAS below them would only get in the way.
         with (
             threadpool_limits(1, user_api="blas"),
@@ -320,15 +297,12 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         ):
             for iteration in range(self.iterations):
                 start = time.perf_counter()
-                items.improve(self.item_factors, self.user_factors)
-                users.improve(self.user_factors, self.item_factors)
+                X, Y = self.user_factors, self.item_factors
+                self._half_step(transposed, Y, X, X.T @ X, self.cg_steps)
+                self._half_step(C, X, Y, Y.T @ Y, self.cg_steps)
                 self._forget_derived()
-                loss = None
-                if self.calculate_training_loss:
-                    loss = self.loss(C)["total"] / (C.shape[0] * C.shape[1])
-                    progress.set_postfix(loss=loss)
                 progress.update(1)
-                stop = callback and callback(iteration, time.perf_counter() - start, loss)
+                stop = callback and callback(iteration, time.perf_counter() - start, None)
                 if isinstance(stop, bool | np.bool_) and stop:
                     break
         self._check_fit_errors()
@@ -341,33 +315,21 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
     def recommend(self, userid: Any, user_items: csr_matrix, *args: Any, **kwargs: Any) -> Any:
         """As in implicit; a matrix with another number of items is refused."""
         if user_items is not None:
-            self._check_columns(user_items, "user_items", "item_factors")
+            _check_columns(user_items, "user_items", self.item_factors)
         return super().recommend(userid, user_items, *args, **kwargs)
 
     def recalculate_user(self, userid: Any, user_items: csr_matrix) -> np.ndarray:
-        """Exact factors of users from these items alone (fold-in); nothing is stored.
+        """Exact factors of users from these whole histories alone (fold-in); nothing is stored.
 
-        Parameters
-        ----------
-        userid : int or int ndarray
-            Only its length matters: users need not have been there in training.
-        user_items : csr_matrix of shape (number of users, n_items)
-            Their whole histories.
-
-        Returns
-        -------
-        ndarray of shape (factors,) or (number of users, factors)
-
-        Raises
-        ------
-        ValueError
-            If the shapes do not match, or a weight is not positive.
+        Of ``userid`` only the length matters: users need not have been there in training.
         """
-        return self._recalculate(userid, user_items, "user_items", "item_factors")
+        _check_columns(user_items, "user_items", self.item_factors)
+        return self._recalculate(userid, user_items, "user_items", self.item_factors, self.YtY)
 
     def recalculate_item(self, itemid: Any, item_users: csr_matrix) -> np.ndarray:
         """Exact factors of items from these users alone; see :meth:`recalculate_user`."""
-        return self._recalculate(itemid, item_users, "item_users", "user_factors")
+        _check_columns(item_users, "item_users", self.user_factors)
+        return self._recalculate(itemid, item_users, "item_users", self.user_factors, self.XtX)
 
     def explain(
         self,
@@ -379,7 +341,8 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
     ) -> tuple[float, list[tuple[int, float]], Any]:
         """How much each item of the history adds to a score.
 
-        ``s = sum_j w_j y_i^T (unobserved_weight YtY + sum_j w_j y_j y_j^T + penalty_u I)^-1 y_j``
+        ``s = sum_j w_j y_i^T (unobserved_weight YtY + sum_j w_j y_j y_j^T + penalty_u I)^-1 y_j``:
+        Hu, Koren, Volinsky (2008), section 5, with the penalty of this loss.
 
         Parameters
         ----------
@@ -397,19 +360,15 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         contributions : list of (item, contribution)
             The ``N`` largest, largest first.
         user_weights
-
-        References
-        ----------
-        Hu, Koren, Volinsky (2008), section 5, with the penalty of this loss.
         """
         row = _checked(user_items[userid], "user_items", self.dtype)
-        self._check_columns(row, "user_items", "item_factors")
-        seen, weights = self.item_factors[row.indices], row.data
+        _check_columns(row, "user_items", self.item_factors)
+        known, weights = self.item_factors[row.indices], row.data
         if user_weights is None:
-            penalty = self._side(row).penalties[0]
-            gram = self.unobserved_weight * self.YtY + (weights[:, None] * seen).T @ seen
-            user_weights = cho_factor(gram + penalty * np.eye(self.factors, dtype=self.dtype))
-        parts = weights * (seen @ cho_solve(user_weights, self.item_factors[itemid]))
+            gram = self.unobserved_weight * self.YtY + (weights[:, None] * known).T @ known
+            penalty = self._penalties(row) * np.eye(self.factors, dtype=self.dtype)
+            user_weights = cho_factor(gram + penalty)
+        parts = weights * (known @ cho_solve(user_weights, self.item_factors[itemid]))
         largest = heapq.nlargest(N, zip(parts.tolist(), row.indices.tolist(), strict=True))
         return float(parts.sum()), [(item, part) for part, item in largest], user_weights
 
@@ -419,33 +378,17 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
             "factors", "regularization", "unobserved_weight", "nu", "iterations", "cg_steps",
             "init_scale", "num_threads", "user_factors", "item_factors",
         ]  # fmt: skip
-        arrays = {name: getattr(self, name) for name in names}
-        if isinstance(
-            self.random_state, int | np.integer
-        ):  # a generator cannot be written without pickle
-            arrays["random_state"] = self.random_state
-        stored = {name: value for name, value in arrays.items() if value is not None}
+        if isinstance(self.random_state, Integral):  # a generator would need a pickle
+            names.append("random_state")
+        stored = {name: getattr(self, name) for name in names}
         np.savez(fileobj_or_path, dtype=self.dtype.name, **stored)
 
     def to_gpu(self) -> None:
         """Refused: implicit's GPU model has another loss."""
         raise NotImplementedError("IALS has no GPU version: implicit's minimises another loss")
 
-    @property
-    def solver(self) -> Callable[..., None]:
-        """A function ``(C, X, Y, regularization, num_threads)`` that improves ``X`` in place."""
-
-        def improve(
-            C: csr_matrix, X: np.ndarray, Y: np.ndarray, *args: object, **kwargs: object
-        ) -> None:
-            self._side(_checked(C, "C", self.dtype)).improve(X, Y)
-
-        return improve
-
-    def _side(self, C: csr_matrix) -> "_Side":
-        return _Side(self, C)
-
     def _start(self, shape: tuple[int, int]) -> None:
+        """Random factors, or those of an earlier fit if they have the right shape."""
         random = np.random.default_rng(self.random_state)
         scale = self.init_scale / np.sqrt(self.factors)
         for name, length in zip(("user_factors", "item_factors"), shape, strict=True):
@@ -458,106 +401,72 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
                     f"this model was fitted before and has {factors.shape}; make a new model"
                 )
             setattr(self, name, np.ascontiguousarray(factors, dtype=self.dtype))
-        self._forget_derived()
 
     def _forget_derived(self) -> None:
+        """Drop what implicit's class derives from the factors and keeps."""
         self._user_norms = self._item_norms = self._YtY = self._XtX = None
 
-    def _recalculate(self, ids: Any, C: csr_matrix, name: str, others: str) -> np.ndarray:
-        C = _checked(C, name, self.dtype, allow_empty=True)
-        self._check_columns(C, name, others)
+    def _penalties(self, C: csr_matrix) -> np.ndarray:
+        """The penalty of each row, in the model's precision."""
+        setting = (self.regularization, self.unobserved_weight, self.nu)
+        return penalties(np.diff(C.indptr), C.shape[1], *setting).astype(self.dtype)
+
+    def _half_step(
+        self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, squares: np.ndarray, cg_steps: int
+    ) -> None:
+        """Improve ``X`` in place; ``squares`` is ``Y.T @ Y``."""
+        penalty, threads = self._penalties(C), self.num_threads
+        gram = np.asarray(self.unobserved_weight * squares, dtype=self.dtype)
+        if not cg_steps:
+            _solve_exactly(C, C.data, C.data, penalty, gram, Y, X, threads)
+            return
+        eigenvalues, Q = (part.astype(self.dtype) for part in np.linalg.eigh(gram.astype(float)))
+        eigenvalues, Q = np.maximum(eigenvalues, 0), np.ascontiguousarray(Q)
+        rotated = np.empty_like(Y)
+
+        def rotate(start: int, stop: int) -> None:
+            np.matmul(Y[start:stop], Q, out=rotated[start:stop])
+
+        def improve(start: int, stop: int) -> None:
+            matrix = (C.indptr, C.indices, C.data)
+            system = (penalty, eigenvalues, Q, rotated, X, cg_steps)
+            kernels.conjugate_gradient(start, stop, *matrix, *system)
+
+        kernels.for_each(rotate, kernels.blocks(np.arange(len(Y) + 1)), threads)
+        kernels.for_each(improve, kernels.blocks(C.indptr), threads)
+
+    def _recalculate(
+        self, ids: Any, C: csr_matrix, name: str, Y: np.ndarray, squares: np.ndarray
+    ) -> np.ndarray:
+        """Solve for one row or for several."""
         n_rows = 1 if np.isscalar(ids) else len(ids)
         if C.shape[0] != n_rows:
             raise ValueError(
                 f"{name} has {C.shape[0]} rows, expected one for each of the {n_rows} ids"
             )
         factors = np.zeros((n_rows, self.factors), dtype=self.dtype)
-        squares = self.YtY if others == "item_factors" else self.XtX  # implicit keeps them
-        gram = np.asarray(self.unobserved_weight * squares, dtype=self.dtype)
-        self._side(C).solve(factors, getattr(self, others), gram)
+        self._half_step(_checked(C, name, self.dtype), factors, Y, squares, cg_steps=0)
         return factors[0] if np.isscalar(ids) else factors
-
-    def _check_columns(self, C: csr_matrix, name: str, others: str) -> None:
-        factors = getattr(self, others)
-        if factors is None:
-            raise ValueError("the model is not fitted; call fit(user_items) first")
-        if C.shape[1] != len(factors):
-            raise ValueError(
-                f"{name} has {C.shape[1]} columns, but the model was fitted for {len(factors)}; "
-                f"use a matrix with the same columns as in training (is it transposed?)"
-            )
-
-    def _check_parameters(self) -> None:
-        for name, least in (("factors", 1), ("iterations", 1), ("cg_steps", 0), ("num_threads", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(
-                    f"{name} is {value!r}, expected a whole number of at least {least}"
-                )
-        for name in ("regularization", "nu"):
-            value = getattr(self, name)
-            if not 0 <= value < np.inf:
-                raise ValueError(f"{name} is {value!r}, expected a number of at least 0")
-        for name in ("unobserved_weight", "init_scale"):
-            value = getattr(self, name)
-            if not 0 < value < np.inf:
-                raise ValueError(f"{name} is {value!r}, expected a number above 0")
-        if self.dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype is {self.dtype}, expected numpy.float32 or numpy.float64")
-
-
-class _Side:
-    """What stays the same in all half-steps of one side, users or items."""
-
-    def __init__(self, model: IALS, C: csr_matrix) -> None:
-        self.model, self.C = model, C
-        counts = np.diff(C.indptr)
-        setting = (model.regularization, model.unobserved_weight, model.nu)
-        self.penalties = penalties(counts, C.shape[1], *setting).astype(model.dtype)
-        self.blocks = kernels.blocks(counts)
-
-    def improve(self, X: np.ndarray, Y: np.ndarray) -> None:
-        """One half-step from ``X``, in place, with the model's solver."""
-        if not self.model.cg_steps:
-            self.solve(X, Y, self._gram(Y))
-            return
-        gram = self._gram(Y)
-        C, steps = self.C, self.model.cg_steps
-
-        def step(rows: np.ndarray) -> None:
-            kernels.conjugate_gradient(
-                rows, C.indptr, C.indices, C.data, self.penalties, gram, Y, X, steps
-            )
-
-        kernels.for_each(step, self.blocks, self.model.num_threads)
-
-    def solve(self, X: np.ndarray, Y: np.ndarray, gram: np.ndarray) -> None:
-        """The exact half-step, written into ``X``."""
-        w, threads = self.C.data, self.model.num_threads
-        _solve_exactly(self.C, w, w, self.penalties, gram, Y, X, threads, self.blocks)
-
-    def _gram(self, Y: np.ndarray) -> np.ndarray:
-        return np.asarray(self.model.unobserved_weight * (Y.T @ Y), dtype=Y.dtype)
 
 
 def _solve_exactly(
     C: csr_matrix,
-    extra: np.ndarray,
-    pull: np.ndarray,
-    penalties: np.ndarray,
+    weights: np.ndarray,
+    targets: np.ndarray,
+    penalty: np.ndarray,
     gram: np.ndarray,
     Y: np.ndarray,
     X: np.ndarray,
     num_threads: int,
-    blocks: list[np.ndarray] | None = None,
 ) -> None:
-    penalties = penalties.astype(X.dtype, copy=False)
+    """Overwrite ``X`` with the solutions; a system without one is a ValueError."""
 
-    def solve(rows: np.ndarray) -> None:
-        kernels.exact(rows, C.indptr, C.indices, extra, pull, penalties, gram, Y, X)
+    def solve(start: int, stop: int) -> None:
+        matrix = (C.indptr, C.indices, weights, targets)
+        kernels.exact(start, stop, *matrix, penalty, gram, Y, X)
 
     try:
-        kernels.for_each(solve, blocks or kernels.blocks(np.diff(C.indptr)), num_threads)
+        kernels.for_each(solve, kernels.blocks(C.indptr), num_threads)
     except np.linalg.LinAlgError as error:
         raise ValueError(
             f"a row has no unique solution in float{8 * X.itemsize} ({error}); "
@@ -565,9 +474,31 @@ def _solve_exactly(
         ) from error
 
 
-def _checked(
-    matrix: Any, name: str, dtype: np.dtype[Any], *, allow_empty: bool = False
-) -> csr_matrix:
+def _check_parameters(model: AlternatingLeastSquares) -> None:
+    """Refuse a parameter that is out of range; a model has only some of them."""
+    for name, least in LEAST.items():
+        value: Any = getattr(model, name, least)
+        kind: Any = Integral if isinstance(least, int) else Real
+        if not isinstance(value, kind) or not least <= value < np.inf:
+            what = "a whole number" if kind is Integral else "a number"
+            bound = "above 0" if least == TINY else f"of at least {least:g}"
+            raise ValueError(f"{name} is {value!r}, expected {what} {bound}")
+    if model.dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype is {model.dtype}, expected numpy.float32 or numpy.float64")
+
+
+def _check_columns(C: csr_matrix, name: str, others: np.ndarray | None) -> None:
+    """Refuse a matrix whose columns are not those of the training."""
+    if others is None:
+        raise ValueError("the model is not fitted; call fit(user_items) first")
+    if C.shape[1] != len(others):
+        raise ValueError(
+            f"{name} has {C.shape[1]} columns, but the model was fitted for {len(others)}; "
+            f"use a matrix with the same columns as in training (is it transposed?)"
+        )
+
+
+def _checked(matrix: Any, name: str, dtype: np.dtype[Any]) -> csr_matrix:
     """The matrix in the model's precision, its indexes sorted and unique, its weights positive."""
     if not isinstance(matrix, csr_matrix):
         raise TypeError(
@@ -585,6 +516,42 @@ def _checked(
             f"{matrix.data[bad][0]}); drop zeros with {name}.eliminate_zeros(), and net or drop "
             "negative values before"
         )
-    if not matrix.nnz and not allow_empty:
-        raise ValueError(f"{name} has shape {matrix.shape} and no stored cell: nothing to learn")
     return converted
+
+
+def save_model(path: str | Path, model: Any, manifest: Mapping[str, Any]) -> None:
+    """Write a fitted model as ``.npz`` without pickle, whole or not at all.
+
+    Parameters
+    ----------
+    path : path ending in ``.npz``
+    model : implicit model with factors
+        The file holds what its own ``save`` writes, so implicit's ``load`` reads it, too.
+    manifest : mapping
+        Data checksum and parameters that the model comes from.
+    """
+    if model.user_factors is None:
+        raise ValueError("model is not fitted, there is nothing to save; call fit first")
+    buffer = io.BytesIO()
+    model.save(buffer)
+    buffer.seek(0)
+    with np.load(buffer, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    write_arrays(Path(path), arrays, {**manifest, "model": type(model).__name__})
+
+
+def load_model(
+    path: str | Path, expect: Mapping[str, Any] | None = None
+) -> AlternatingLeastSquares:
+    """Read a model that :func:`save_model` wrote, as the class that was saved.
+
+    A ValueError says that the file is damaged or holds no model, or that its manifest differs from
+    ``expect``.
+    """
+    arrays, manifest = read_arrays(Path(path), expect)
+    if not {"user_factors", "item_factors"} <= set(arrays):
+        raise ValueError(f"{path} holds no model: it lacks user_factors or item_factors")
+    ours = {"IALS": IALS, "ExactALS": ExactALS}
+    model = ours.get(manifest.get("model", ""), AlternatingLeastSquares).load(str(path))
+    del model.manifest  # implicit makes an attribute of every array in the file
+    return model

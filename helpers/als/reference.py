@@ -7,33 +7,14 @@ weighs 1 and an observed one ``c = alpha * r`` (no "+1"), and the penalty is not
 """
 
 import numpy as np
-import pandas as pd
-from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 CHUNK = 1_000_000
 """Cells that are scored at a time, which bounds the memory."""
 
 
 def observed_scores(user_items: csr_matrix, X: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """The score of each stored cell.
-
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-    X : ndarray of shape (n_users, factors)
-    Y : ndarray of shape (n_items, factors)
-
-    Returns
-    -------
-    float64 ndarray of shape (nnz,), in the order of ``user_items.data``
-
-    Examples
-    --------
-    >>> observed_scores(csr_matrix([[0, 1.0]]), np.array([[2.0]]), np.array([[1.0], [3.0]]))
-    array([6.])
-    """
+    """The score of each stored cell, in the order of ``user_items.data``."""
     rows = np.repeat(np.arange(user_items.shape[0]), np.diff(user_items.indptr))
     scores = np.empty(user_items.nnz)
     for start in range(0, user_items.nnz, CHUNK):
@@ -154,45 +135,3 @@ def reference_als(
         X = solve_half_step(confidence, Y, regularization)
         Y = solve_half_step(transposed, X, regularization)
     return X, Y
-
-
-def fit_with_history(model: AlternatingLeastSquares, user_items: csr_matrix) -> pd.DataFrame:
-    """Fit implicit's model and keep the parts of the loss after each iteration.
-
-    Parameters
-    ----------
-    model : implicit.cpu.als.AlternatingLeastSquares
-        Not fitted yet; it is fitted in place. Use ``dtype=np.float64`` for numbers that are to
-        hold on any CPU.
-    user_items : csr_matrix of shape (n_users, n_items)
-
-    Returns
-    -------
-    DataFrame
-        One row for each iteration (index ``iteration``, from 1); columns ``observed``,
-        ``unobserved``, ``penalty``, ``total``.
-
-    Raises
-    ------
-    ValueError
-        If the model was fitted before (implicit would go on from the old factors).
-    TypeError
-        If it has another loss (IALS).
-    """
-    if hasattr(model, "unobserved_weight"):
-        raise TypeError(
-            f"model is a {type(model).__name__}, whose loss has other parts; "
-            "call its method loss from a callback of fit"
-        )
-    if model.user_factors is not None:
-        raise ValueError("model is fitted already and would go on from there; make a new one")
-    history: list[dict[str, float]] = []
-
-    def record(iteration: int, seconds: float, loss: float | None) -> None:
-        X, Y = model.user_factors, model.item_factors
-        history.append(loss_parts(user_items, X, Y, model.regularization, model.alpha))
-
-    # BLAS threads inside implicit's own threads make both wait for each other.
-    with threadpool_limits(1, user_api="blas"):
-        model.fit(user_items, show_progress=False, callback=record)
-    return pd.DataFrame(history, index=pd.RangeIndex(1, len(history) + 1, name="iteration"))
