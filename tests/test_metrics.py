@@ -135,6 +135,10 @@ def test_a_stored_cell_is_relevant_in_whatever_form_the_matrix_comes():
     unsorted = test[:, ::-1][:, ::-1]
     for matrix in (twice, unsorted, test.tocsc(), test.astype(np.int8)):
         np.testing.assert_array_equal(metrics.hits(top_n, matrix), expected)
+    # A matrix that is not in canonical form is put into it in a copy.
+    given = csr_matrix((np.ones(2), np.array([3, 1]), [0, 0, 2, 2]), shape=test.shape)
+    assert metrics.hits(top_n, given)[1].tolist() == [False, True, False]
+    assert given.indices.tolist() == [3, 1]
     found = [metrics.accuracy(top_n, matrix, [3]) for matrix in (test, twice)]
     pd.testing.assert_frame_equal(*found, check_exact=True)
 

@@ -125,7 +125,7 @@ def accuracy(
     if len(tested) == 0:
         raise ValueError(f"test is empty for all {len(n_relevant)} users: nothing to measure")
     n_relevant, n_users = n_relevant[tested], len(tested)
-    hit = hits(top_n, test)[tested, : max(ks)]
+    hit = hits(top_n, test)[tested]
 
     # Sums over the hits, which are fewer than the places.
     places, users = np.nonzero(hit.T)  # ordered by place, so a cut-off is a prefix
