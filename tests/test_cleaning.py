@@ -25,9 +25,9 @@ from cleaning_fixtures import (
     write,
 )
 
-from helpers import cleaning, files
+from helpers import cleaning, io
 from helpers.cleaning import RULES, Rules, clean
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no sample logs in {SHARED}")
 
@@ -413,7 +413,7 @@ def test_the_report_counts_before_and_after_by_hand() -> None:
 def test_the_report_is_json_and_stands_beside_the_results(tmp_path: Path) -> None:
     raw = log(user=["ü", "", "b"], qty=["1", "1", "many"], price=["1", "", "2"])
     cleaned = clean(raw, to=tmp_path / "new" / "results")
-    stored = files.read_json(tmp_path / "new" / "results" / "report.json")
+    stored = io.read_json(tmp_path / "new" / "results" / "report.json")
     assert stored == json.loads(json.dumps(cleaned.report.to_json()))
     assert (stored["rows"], stored["kept"], stored["quarantined"]) == (3, 1, 1)
     assert stored["waterfall"][1] == {

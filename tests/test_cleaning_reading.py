@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import errno
 import gzip
 import random
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from cleaning_fixtures import (
 )
 
 from helpers.cleaning import Cleaned, clean
-from helpers.fetch import DatasetError
+from helpers.io import DatasetError
 
 
 def read(source: object, **options: object) -> Cleaned:
@@ -475,28 +476,29 @@ def test_gzip_in_several_parts_is_read_whole(tmp_path: Path) -> None:
 
 
 GOOD = b"user,item\nu1,a\nu2,b\n"
-NOISE = bytes(random.Random(0).randrange(256) for _ in range(3000))
+NOISE = random.Random(0).randbytes(3000)
 UNREADABLE: dict[str, tuple[str, bytes, str]] = {
     "empty": ("x.csv", b"", "x.csv is empty or has no header line"),
     "blank": ("x.csv", b"\n\n", "x.csv is empty or has no header line"),
     "empty gzip": ("x.csv.gz", gzip.compress(b""), "x.csv.gz is empty or has no header"),
     "header only": ("x.csv", b"user,item\n\n", r"x.csv has a header \(user, item\) but no rows"),
     "cut gzip": ("x.csv.gz", gzip.compress(GOOD * 99)[:-30], "x.csv.gz is damaged.*complete"),
-    "no gzip": ("x.csv.gz", GOOD, "x.csv.gz is damaged or not what its suffix says"),
-    "gzip unsaid": ("x.csv", gzip.compress(GOOD), "x.csv: no column looks like the user"),
-    "no Parquet": ("x.parquet", GOOD, "x.parquet is damaged or not what its suffix says"),
-    "cut Parquet": ("x.parquet", b"PAR1" + NOISE, "x.parquet is damaged or not"),
-    "noise": ("x.csv", NOISE, "x.csv: (no column looks like|a quote is opened|the header)"),
-    "NULs": ("x.csv", b"\0" * 100, "x.csv: no column looks like the user"),
+    "cut Parquet": ("x.parquet", b"PAR1" + NOISE, "x.parquet is damaged or neither text nor"),
+    "noise": ("x.csv", NOISE, "x.csv is no text but a binary file"),
+    "NULs": ("x.csv", b"\0" * 100, "x.csv is no text but a binary file"),
+    "workbook": ("x.csv", b"PK\x03\x04" + NOISE, "or an Excel workbook; .*save its sheet as CSV"),
+    "old workbook": ("x", b"\xd0\xcf\x11\xe0" + NOISE, "x is an Excel workbook; save"),
+    "bzip2": ("x.csv.bz2", b"BZh91AY", "x.csv.bz2 is compressed with bzip2; unpack it"),
+    "five numbers": ("x.csv", b"1,2,3,4,5\n", r"x.csv: it has no header line \(it begins"),
+    "one number": ("x.csv", b"1 2 3\n", "x.csv: no column looks like the user; .*separated by"),
     "odd UTF-16": ("x.csv", b"\xff\xfe" + b"a\0b", "x.csv is damaged.*no valid UTF-16"),
-    "UTF-16 unsaid": ("x.csv", GOOD.decode().encode("utf-16-le"), "no row is left of"),
+    "UTF-16 unsaid": ("x.csv", GOOD.decode().encode("utf-16-le"), "no text but a binary file"),
     "name twice": ("x.csv", b"user,item,user\na,b,c\n", r"columns \['user'\] twice; rename"),
     "two users": ("x.csv", b"user,customer,item\na,b,c\n", "could each be the user"),
     "no item": ("x.csv", b"user,thing\na,b\n", "x.csv: no column looks like the item; .*thing"),
     "open header": ("x.csv", b'user,"item\nu1,a\n', "a quote is opened in the header line"),
     "Latin header": ("x.csv", b"user,item,\xe9\nu,\xc3\xa9,x\n", "the header line is not UTF-8"),
     "no line fits": ("x.csv", b"user,item\na\nb,c,d\n", "no row is left of 2: {'quarantine': 2}"),
-    "other suffix": ("x.xlsx", GOOD, "x.xlsx cannot be read: expected one of .csv"),
 }  # fmt: skip
 
 
@@ -505,6 +507,35 @@ def test_a_file_that_cannot_be_read_says_why(case: str, tmp_path: Path) -> None:
     name, data, message = UNREADABLE[case]
     with pytest.raises(DatasetError, match=message):
         read(write(tmp_path / name, data))
+
+
+def test_files_are_recognised_by_content_not_by_name(tmp_path: Path) -> None:
+    expected = read(write(tmp_path / "log.csv", GOOD)).frame
+    parquet = pd.DataFrame({"user": ["u1", "u2"], "item": ["a", "b"]}).to_parquet()
+    named = {
+        "text.gz": GOOD,
+        "packed.csv": gzip.compress(GOOD),
+        "packed": gzip.compress(GOOD),
+        "text.parquet": GOOD,
+        "columns.csv": parquet,
+        "text.xlsx": GOOD,
+        "[odd] *name": gzip.compress(GOOD),
+    }
+    for name, data in named.items():
+        pd.testing.assert_frame_equal(read(write(tmp_path / name, data)).frame, expected)
+
+
+def test_a_file_that_may_not_be_opened_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "log.csv", GOOD)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DatasetError, match=r"cannot be opened \(Permission denied\); check"):
+        read(path)
 
 
 def test_a_parquet_without_rows_says_so(tmp_path: Path) -> None:

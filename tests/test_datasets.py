@@ -1,17 +1,17 @@
 """Named data sets: the same content from every source, verified each time; own logs by path."""
 
 import hashlib
-import io
 import shutil
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from helpers import datasets
-from helpers.datasets import Dataset, movielens, shapes
-from helpers.fetch import DatasetError, HttpArchive, PackageMirror, SourceError
+from helpers import datasets, io
+from helpers.datasets import Dataset, movielens
+from helpers.io import DatasetError, Source
 
 DATA = Path(__file__).parents[1] / "data"
 GENRES = movielens._GENRES_100K.split("|")
@@ -25,7 +25,7 @@ def ml100k() -> Dataset:
 
 
 def zipped(members: dict[str, bytes]) -> zipfile.ZipFile:
-    archive = zipfile.ZipFile(io.BytesIO(), "w", zipfile.ZIP_DEFLATED)
+    archive = zipfile.ZipFile(BytesIO(), "w", zipfile.ZIP_DEFLATED)
     for name, content in members.items():
         archive.writestr(name, content)
     return archive
@@ -72,6 +72,10 @@ def test_movielens_100k_is_what_it_should_be(ml100k: Dataset) -> None:
     assert frame["timestamp"].min() == pd.Timestamp("1997-09-20 03:05:10", tz="UTC")
     assert frame["timestamp"].max() == pd.Timestamp("1998-04-22 23:10:38", tz="UTC")
     assert not frame.isna().any(axis=None)
+    assert [note.split(";")[0] for note in ml100k.notes] == [
+        "The file has no header line",
+        "The file is not sorted by time",
+    ]
     assert list(items.columns) == ["item_id", "title", "genres"]
     assert items["item_id"].is_unique
     assert set(frame["item_id"]) <= set(items["item_id"])
@@ -123,17 +127,15 @@ def test_frames_are_identical_whatever_the_source(
 ) -> None:
     archive = request.getfixturevalue(served)
 
-    def copy(_: object, folder: Path) -> Path:
+    def copy(source: Source, folder: Path) -> Path:
+        if served not in str(source):
+            raise ValueError("no answer")
         with zipfile.ZipFile(folder / "copy.zip", "w") as target:
             for name in archive.namelist():
                 target.writestr(name, archive.read(name))
         return folder / "copy.zip"
 
-    def silent(_: object, folder: Path) -> Path:
-        raise SourceError("no answer")
-
-    monkeypatch.setattr(PackageMirror, "download", copy)
-    monkeypatch.setattr(HttpArchive, "download", copy if served == "official" else silent)
+    monkeypatch.setattr(io, "_retrieve", copy)
     loaded = datasets.load("movielens-100k", data_dir=tmp_path)
     pd.testing.assert_frame_equal(loaded.interactions, ml100k.interactions)
     pd.testing.assert_frame_equal(loaded.items, ml100k.items)
@@ -164,22 +166,10 @@ def test_both_sources_of_movielens_1m_give_the_same_bytes() -> None:
     assert movielens._mirror_1m(mirror) == movielens._official_1m(official)
 
 
-def test_movielens_1m_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "ratings.dat"
-    path.write_text("1::1193::5::978300760\n6040::1::3::956703932\n")
-    frame = movielens._read_ratings_1m(path)
-    assert frame.to_dict("list") == {
-        "user_id": ["1", "6040"],
-        "item_id": ["1193", "1"],
-        "value": [5.0, 3.0],
-        "timestamp": [978300760, 956703932],
-    }
-
-
 def test_what_is_there_is_used_in_silence(
     ml100k: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shapes, "fetch", lambda *_: pytest.fail("asked a source"))
+    monkeypatch.setattr(io, "_download", lambda *_: pytest.fail("asked a source"))
     datasets.load(data_dir=DATA)
     assert capsys.readouterr() == ("", "")
 
@@ -272,7 +262,7 @@ def test_own_log(tmp_path: Path) -> None:
     path = tmp_path / "My shop.csv"
     path.write_text(
         "visitor,sku,ts,qty,event,name\n"
-        "b,2,30,1,buy,Tea\n"
+        "b,2.0,30,1,buy,Tea\n"
         "a,1,20,2,buy,\n"
         "a,1,30,1,view,Coffee\n"
         "b,3,10,4,buy,\n"
@@ -283,9 +273,10 @@ def test_own_log(tmp_path: Path) -> None:
     assert list(frame.columns) == [*COLUMNS, "event"]
     # By time; the two rows of second 30 as in the file.
     assert frame["item_id"].tolist() == ["3", "1", "2", "1"]
+    assert frame["event"].tolist() == ["purchase", "purchase", "purchase", "view"]
     assert loaded.items.to_dict("list") == {
-        "item_id": ["2", "1", "3"],
-        "title": ["Tea", "Coffee", "3"],
+        "item_id": ["1", "2", "3"],
+        "title": ["Coffee", "Tea", "3"],
     }
     assert (loaded.name, loaded.source) == ("my-shop", "My shop.csv")
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -68,11 +68,10 @@ def survey(
         start = file.read(4)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         path = _from_utf16(path, scratch / f"utf16-{number}.csv")
-    if _has_pairs(path):
-        path = _copy(
-            path, scratch / f"pairs-{number}.csv", lambda block: block.replace(PAIR, b"\t")
-        )
     separator = _separator(path)
+    if _has_pairs(path):
+        separator, copy = "\t", scratch / f"pairs-{number}.csv"
+        path = _copy(path, copy, lambda block: block.replace(PAIR, b"\t"))
     assumed = _assumed(path, name, separator, columns)
     if assumed:
         line = separator.join(assumed).encode() + _line_end(path)

@@ -88,13 +88,15 @@ def load(
         _refuse_for_known(name_or_path, columns=columns, items=items)
         return _KNOWN[str(name_or_path)].load(Path(data_dir))
     path = _path(name_or_path)
-    if path.is_dir() or own.is_pattern(path):
+    several = path.is_dir() or own.is_pattern(path)
+    for file in [*([] if several else [path]), *([Path(items)] if items else [])]:
+        if not file.is_file():
+            raise DatasetError(f"{file} does not exist or is no file; check the path")
+    if several:
         data = cleaned.load(raw_log(path, columns=columns), Path(data_dir))
-    elif path.is_file():
-        data = own.read_file(path, _mapping(columns, LOG_ROLES), slug(path))
     else:
-        raise DatasetError(f"{path} does not exist or is no file; check the path")
-    return data if items is None else own.with_items(data, Path(items))
+        data = own.read_file(path, _mapping(columns, LOG_ROLES), slug(path))
+    return own.with_items(data, Path(items)) if items else data
 
 
 def raw_log(

@@ -61,7 +61,7 @@ def truth(data_dir: str | os.PathLike[str] = "data") -> SimulatedTruth:
 
 
 def exports(data_dir: Path) -> Path:
-    """The folder of the exports, made when it is not there or was made by other code.
+    """The folder of the exports, made when it is not there or of another version.
 
     Notes
     -----
