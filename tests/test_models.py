@@ -6,7 +6,7 @@ from implicit.nearest_neighbours import CosineRecommender
 from implicit.utils import ParameterWarning
 from irspack.recommenders import DenseSLIMRecommender
 from logs_fixtures import frame
-from scipy.optimize import check_grad
+from scipy.optimize import approx_fprime, check_grad
 from scipy.sparse import csr_matrix, random_array
 
 from helpers import models, recommend, splits, weighting
@@ -299,15 +299,53 @@ def test_spark_als_leaves_an_unknown_user_at_zero():
     assert np.isfinite(model.item_factors).all()
 
 
+def test_bpr_follows_the_gradient_of_its_objective():
+    """The steps of one iteration, taken again one by one with a numerical gradient."""
+    user_items = matrix(6, 5, seed=3)
+    model = models.BPR(factors=2, learning_rate=0.1, regularization=0.3, iterations=1)
+    model.fit(user_items)
+    rng = np.random.default_rng(0)
+    X, Y = (rng.random((size, 3)) - 0.5 for size in (6, 5))
+    X, Y = X / 2, Y / 2
+    X[:, 2], Y[:, 2] = 1, 0
+    drawn, others = rng.integers((user_items.nnz, 5), size=(user_items.nnz, 2)).T
+    rows, columns = user_items.nonzero()
+    steps = 0
+    for u, i, j in zip(rows[drawn], columns[drawn], others, strict=True):
+        if user_items[u, j]:
+            continue
+
+        def objective(point, u=u, i=i, j=j):
+            x, y_i, y_j = np.append(point[:2], 1), point[2:5], point[5:]
+            penalty = (point**2).sum()
+            return np.log1p(np.exp(-x @ (y_i - y_j))) + 0.3 / 2 * penalty
+
+        point = np.concatenate([X[u, :2], Y[i], Y[j]])
+        point -= 0.1 * approx_fprime(point, objective, 1e-7)
+        X[u, :2], Y[i], Y[j] = point[:2], point[2:5], point[5:]
+        steps += 1
+    assert 0 < steps < user_items.nnz
+    np.testing.assert_allclose(model.user_factors, X, atol=1e-6)
+    np.testing.assert_allclose(model.item_factors, Y, atol=1e-6)
+
+
 def test_bpr_learns_a_preference():
     """Two groups with a catalogue each: the new item of the own group comes first."""
     block = np.ones((20, 6)) - np.eye(20, 6)
     user_items = csr_matrix(np.block([[block, np.zeros((20, 6))], [np.zeros((20, 6)), block]]))
-    settings = {"factors": 4, "learning_rate": 0.1, "iterations": 100}
-    model = models.model_factory("BPR", settings).make(None)
-    model.fit(user_items, show_progress=False)
+    model = models.BPR(factors=4, learning_rate=0.1, iterations=100)
+    model.fit(user_items)
     lists = recommend.top_n(model, user_items, 1)[:6, 0]
     assert lists.tolist() == list(range(6))
+
+
+def test_bpr_knows_what_is_popular():
+    """Its negatives are drawn evenly, so an item with more users gets a larger bias."""
+    counts = np.array([40, 30, 20, 10, 5])
+    user_items = csr_matrix((np.arange(50)[:, None] < counts).astype(float))
+    model = models.BPR(factors=1, regularization=0.1, iterations=50)
+    model.fit(user_items)
+    assert (np.diff(model.item_factors[:, -1]) < 0).all()
 
 
 @pytest.mark.parametrize(
