@@ -229,20 +229,18 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     sentences, left_out = list(data.notes), {}
     if n_items == 1:
         sentences.append("The log has only one item, so there is nothing to choose from.")
-    elif n_users == 1:
-        sentences.append("The log has only one user, so there is nobody to learn from.")
     elif pairs_of_users.max() == 1:
         sentences.append("Every user has one item only, so no item can be put aside as a test.")
     elif n_users < 100:
         sentences.append(f"The log has {n_users} users: intervals are wide, few models differ.")
-    if n_users > 1 and rows_of_users.iloc[0] > len(log) / 2:
+    if rows_of_users.iloc[0] > len(log) / 2:
         share = rows_of_users.iloc[0] / len(log)
         sentences.append(f"One user has {share:.0%} of the rows; metrics are means over users.")
     if log["value"].nunique() == 1:
         sentences.append("All values are equal, so weightings by value do not differ.")
     if (data.items["title"] == data.items["item_id"]).all():
         sentences.append("Items have no titles, so their ids are shown; ITEMS=file gives titles.")
-    if n_items == 1 or n_users == 1 or pairs_of_users.max() == 1:
+    if pairs_of_users.max() == 1:
         why = f"It was left out. {sentences[len(data.notes)]} It needs several users with several "
         left_out = dict.fromkeys(NEEDS, why + "items: use a longer log.")
     return sentences, left_out

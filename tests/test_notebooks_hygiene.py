@@ -186,6 +186,7 @@ BROKEN = {
     "no answer": (tag(3, "hide-input"), 3, "is no code cell tagged answer"),
     "other answer": (change(3, outputs=[]), 3, "another answer than 02_middle.json holds"),
     "one data set": (source(7, " Films are long."), 7, "speaks of one data set (Films)"),
+    "one data set in code": (source(8, "\nx = 'film'"), 8, "speaks of one data set (film)"),
     "shown time": (output(8, stream("stdout", "it took 1.5 s")), 8, "shows a time (1.5 s)"),
     "no next": (replace(1, "03_last", "01_first"), 1, "link to its neighbour 03_last.ipynb"),
     "dead link": (source(7, " [x](09_no.ipynb)"), 7, "links to 09_no.ipynb"),
@@ -211,7 +212,7 @@ def test_each_rule_finds_exactly_its_fault(
         "why",
         "half-open",
         "for every user: one row",
-        "a film (1977)",
+        "a title (1977)",
         "see helpers/als.py",
     ],
 )

@@ -1,4 +1,4 @@
-"""What a practitioner does: the real notebooks on a log of their own, with their own columns."""
+"""What a practitioner does: the real notebooks 1 and 2 on logs of their own, and odd ones."""
 
 import shutil
 
@@ -6,69 +6,113 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import files, portfolio
+from helpers import datasets, io, portfolio
 
 COLUMNS = "user=who,item=what,timestamp=at,value=how often"
+NAMES = ("01_data_loading", "02_interaction_matrix")
 
 
 @pytest.fixture(scope="module")
-def outcome(root, tmp_path_factory):
-    """A copy of the project after a run on a small shop's log, in a folder with a space."""
+def project(root, tmp_path_factory):
+    """A copy of the notebooks, in a folder with a space."""
     copy = tmp_path_factory.mktemp("a shop") / "a copy"
     shutil.copytree(root / "notebooks", copy / "notebooks")
-    rng = np.random.default_rng(0)
-    who = rng.integers(300, size=4_000)  # more users than items
-    log = pd.DataFrame(
-        {
-            "who": [f"customer {user}" for user in who],
-            # Two kinds of customers, each with a half of the catalogue that it prefers.
-            # Names hold what Markdown and mathematics take for their own.
-            "what": [f"$ku_*{(60 * (u % 2) + int(70 * rng.random() ** 2)) % 120}*" for u in who],
-            "at": np.sort(rng.integers(1_600_000_000, 1_600_900_000, size=len(who))),
-            "how often": rng.integers(0, 4, size=len(who)) * 1.1,
-        }
-    )
-    path = copy / "My Shop.csv"
-    log.to_csv(path, index=False)
-    settings = {
-        "factors": "8", "iterations": "5", "budget": "3", "grid_users": "60",
-        "store_factors": "8", "half_lives": "5", "customers": "40",
-    }  # fmt: skip
-    reports = portfolio.run(str(path), COLUMNS, settings, root=copy)
-    return copy, reports, log
+    return copy
 
 
-def test_the_reports_are_written_beside_those_of_the_default_run(outcome):
-    copy, reports, _ = outcome
-    assert reports == copy / "reports" / "my-shop"
-    names = sorted(path.name for path in reports.glob("*.html"))
-    assert names == [
-        "01_data_loading.html", "02_interaction_matrix.html", "03_als_training.html",
-        "04_tuning.html", "05_evaluation.html", "06_store_sessions.html", "index.html",
-    ]  # fmt: skip
-    assert "My Shop" in (reports / "01_data_loading.html").read_text(encoding="utf-8") or (
-        "my-shop" in (reports / "01_data_loading.html").read_text(encoding="utf-8")
-    )
+def rows(n_rows=4_000, seed=0):
+    """Two kinds of customers, each with a half of the catalogue that it prefers."""
+    rng = np.random.default_rng(seed)
+    who = rng.integers(300, size=n_rows)
+    what = (60 * (who % 2) + (70 * rng.random(n_rows) ** 2).astype(int)) % 120
+    return rng, pd.DataFrame({"who": who, "what": what})
 
 
-def test_the_numbers_are_those_of_the_log(outcome):
-    _, reports, log = outcome
-    loading = files.read_json(reports / "results" / "01_data_loading.json")
-    found = {each["metric"]: each["value"] for each in loading["results"]}
-    assert found["rows"] == len(log)
-    assert loading["dataset"] == "my-shop"
-    matrix = files.read_json(reports / "results" / "02_interaction_matrix.json")
-    found = {each["metric"]: each["value"] for each in matrix["results"]}
-    positive = log[log["how often"] > 0]
-    assert found["dropped zeros"] == (log["how often"] == 0).sum()
-    assert found["merged rows"] == positive.duplicated(["who", "what"]).sum()
-    training = files.read_json(reports / "results" / "03_als_training.json")
-    assert training["parameters"]["factors"] == 8
+def found(outcome, name):
+    content = io.read_json(outcome.index.parent / "results" / f"{name}.json")
+    return content, {each["metric"]: each["value"] for each in content["results"]}
 
 
-def test_the_committed_notebooks_are_untouched(outcome, root):
-    copy, _, _ = outcome
+@pytest.fixture(scope="module")
+def shop(project):
+    """A run on a shop's log: times, strengths with zeros, titles that look like Markdown."""
+    rng, log = rows()
+    titles = pd.DataFrame({"id": log["what"].unique()})
+    titles["title"] = [f"$ku_*{item}* &copy;" for item in titles["id"]]
+    log["at"] = np.sort(rng.integers(1_600_000_000, 1_600_900_000, size=len(log)))
+    log["how often"] = rng.integers(0, 4, size=len(log)) * 1.1
+    log.to_csv(project / "My Shop.csv", index=False)
+    titles.to_csv(project / "titles.csv", index=False)
+    outcome = portfolio.run(
+        str(project / "My Shop.csv"), columns=COLUMNS, items=str(project / "titles.csv"),
+        numbers=[1, 2], root=project,
+    )  # fmt: skip
+    return outcome, log
+
+
+def test_the_reports_are_written_beside_those_of_other_runs(shop, project):
+    outcome, _ = shop
+    assert outcome.failed == []
+    assert outcome.index == project / "reports" / "my-shop" / "index.html"
+    pages = sorted(path.name for path in outcome.index.parent.glob("*.html"))
+    assert pages == [*(f"{name}.html" for name in NAMES), "index.html"]
+
+
+def test_the_numbers_are_those_of_the_log(shop):
+    outcome, log = shop
+    content, loading = found(outcome, NAMES[0])
+    assert content["dataset"] == "my-shop"
+    assert loading["Rows in the log"] == len(log)
+    _, matrix = found(outcome, NAMES[1])
+    pairs = log[log["how often"] > 0].drop_duplicates(["who", "what"])
+    cells = log["who"].nunique() * log["what"].nunique()
+    assert matrix["Filled cells"] == pytest.approx(len(pairs) / cells)
+
+
+def test_titles_are_shown_as_they_are_and_no_film_is(shop):
+    outcome, _ = shop
+    for name in NAMES:
+        page = (outcome.index.parent / f"{name}.html").read_text(encoding="utf-8")
+        assert (
+            "movielens"
+            not in page.lower().replace("movielens-100k", "").partition('id="References"')[0]
+        )
+        assert " film" not in page
+        assert "©" not in page
+    assert "$ku_*" in (outcome.index.parent / f"{NAMES[0]}.html").read_text(encoding="utf-8")
+
+
+def test_the_committed_notebooks_are_untouched(shop, project, root):
     for path in (root / "notebooks").glob("*.ipynb"):
-        assert (copy / "notebooks" / path.name).read_bytes() == path.read_bytes()
-    executed = copy / "data" / "processed" / "my-shop" / "notebooks"
-    assert len(list(executed.glob("*.ipynb"))) == len(list((root / "notebooks").glob("*.ipynb")))
+        assert (project / "notebooks" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_log_without_times_and_with_two_colons_runs(project):
+    _, log = rows(seed=1)
+    path = project / "ratings.dat"
+    lines = (f"{who}::{what}" for who, what in log.itertuples(index=False))
+    path.write_text("user::item\n" + "\n".join(lines) + "\n")
+    outcome = portfolio.run(str(path), numbers=[1, 2], root=project)
+    assert outcome.failed == []
+    assert any("time" in sentence for sentence in outcome.skipped)
+    assert found(outcome, NAMES[0])[1]["Rows in the log"] == len(log)
+
+
+ODD = {
+    "one item": (["7,x", "8,x", "9,x"], "only one item", [2, 3, 4, 5, 6]),
+    "one item each": (["7,x", "8,y", "9,y"], "one item only", [2, 3, 4, 5, 6]),
+    "ten users": ([f"{u},{i}" for u in range(10) for i in "xyz"], "has 10 users", []),
+    "one user with most rows": (
+        [*(f"7,{i}" for i in range(99)), "8,1", "9,2"], "One user has 98% of the rows", [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "sentence", "left_out"), ODD.values(), ids=ODD)
+def test_what_an_odd_log_cannot_answer_is_said_first(tmp_path, lines, sentence, left_out):
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(["user,item", *lines]))
+    sentences, without = portfolio.preflight(datasets.load(path))
+    assert any(sentence in each for each in sentences)
+    assert any("no time" in each for each in sentences)
+    assert sorted(without) == left_out

@@ -261,7 +261,6 @@ def test_a_part_needs_what_came_before(tmp_path: Path, loaded: list[Any]) -> Non
     [
         (dataset(notes=("The log has no times.",)), "The log has no times.", []),
         (dataset("ax bx"), "only one item", [2, 3, 4, 5, 6]),
-        (dataset("ax ay"), "only one user", [2, 3, 4, 5, 6]),
         (dataset("ax ax by"), "Every user has one item only", [2, 3, 4, 5, 6]),
         (dataset(), "has 2 users", []),
         (dataset("ax ay az bx"), "One user has 75% of the rows", []),

@@ -24,7 +24,8 @@ More.
 | --- | --- | --- | --- |
 | [1](reports/01_first.html) | Filled cells | 6.3 % | pairs \\| cells |
 | [3](reports/03_third.html) | Gain | +0.0011 [-0.0010, +0.0032] | paired |
-| [3](reports/03_third.html) | Loss | 0.0011 [-0.0010, 0.0032] | alone |
+| [3](reports/03_third.html) | Other gain | +0.0011 [-0.0010, +0.0032] | paired |
+| [3](reports/03_third.html) | Level | 0.0011 [-0.0010, 0.0032] | alone |
 <!-- /results -->
 More.
 <!-- claims -->
@@ -75,7 +76,8 @@ def project(tmp_path: Path) -> Path:
         tmp_path, "03_third", finding="Few factors are enough.",
         results=[
             result("Gain", "+0.0011 [-0.0010, +0.0032]", "paired", interval=low_high),
-            result("Loss", "0.0011", "alone", interval=low_high),
+            result("Other gain", "+0.0011", "paired", interval=low_high),
+            result("Level", "0.0011", "alone", interval=low_high),
         ],
         claims=[claim("customised-ALS portfolio", "Sparse is small", "confirmed", "It is.")],
     )  # fmt: skip
@@ -102,7 +104,7 @@ def test_check_changes_nothing_and_names_the_part(project: Path) -> None:
 @pytest.mark.parametrize("text", ["", TEXT + TEXT, TEXT.replace("<!-- /results -->", "")])
 def test_markers_must_be_there_once(project: Path, text: str) -> None:
     (project / "README.md").write_text(text)
-    with pytest.raises(ValueError, match="one pair of lines '<!-- (?:findings|results) -->'"):
+    with pytest.raises(ValueError, match=r"one pair of lines '<!-- (?:findings|results) -->'"):
         readme.update(project)
     assert (project / "README.md").read_text() == text
 

@@ -100,7 +100,8 @@ def _shown(result: dict[str, Any]) -> str:
     """The value with its interval, which most notebooks show themselves."""
     if not result["interval"] or "[" in result["shown"]:
         return str(result["shown"])
-    interval = with_interval(result["value"], *result["interval"]).partition(" ")[2]
+    signed = result["shown"].startswith("+")
+    interval = with_interval(result["value"], *result["interval"], signed=signed).partition(" ")[2]
     return f"{result['shown']} {interval}"
 
 
