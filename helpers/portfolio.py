@@ -146,8 +146,10 @@ def run(
     _require_needed(jobs, paths)
     target = root / "reports" / f"{datasets.slug(dataset)}{ending}"
     for job in jobs.values():  # what an earlier run left must not pass for this one's
-        for old in (job.executed, *(target / name for name in _written(job.path.stem))):
-            old.unlink(missing_ok=True)
+        name = job.path.stem
+        for old in (f"{name}.html", f"figures/{name}.png", f"results/{name}.json"):
+            (target / old).unlink(missing_ok=True)
+        job.executed.unlink(missing_ok=True)
     try:
         asyncio.run(_execute_all(jobs, {"PORTFOLIO_REPORTS": str(target.resolve())}))
     finally:  # after Ctrl-C, too
@@ -203,11 +205,7 @@ def convert(text: str, kind: str) -> Any:
     """
     if kind.startswith("list["):
         return [convert(part.strip(), kind[5:-1]) for part in text.strip("[]").split(",")]
-    if kind == "bool":
-        if text.lower() not in BOOLEANS:
-            raise ValueError(f"{text!r} is none of {', '.join(BOOLEANS)}")
-        return BOOLEANS[text.lower()]
-    return SCALARS[kind](text)
+    return BOOLEANS[text.lower()] if kind == "bool" else SCALARS[kind](text)
 
 
 def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
@@ -274,7 +272,7 @@ def _converted(
             )
         try:
             values[name] = convert(text, free[name].type)
-        except ValueError:
+        except (ValueError, KeyError):
             raise PortfolioError(
                 f"parameter {name} is {text!r}, but must be of type {free[name].type} "
                 f"(default {free[name].default!r})"
@@ -313,17 +311,13 @@ def _require_needed(jobs: Mapping[int, Job], paths: Mapping[int, Path]) -> None:
     """Refuse a part of the notebooks whose needed files are not there or are of another run."""
     for number, job in jobs.items():
         need = NEEDS.get(number, 0)
-        if need in jobs or need not in paths:
-            continue
-        executed = job.executed.with_name(paths[need].name)
-        found = html.read(executed).metadata.get("run") if executed.is_file() else None
-        if found != job.manifest:
-            wrong = "has not been run" if found is None else "was last run"
-            how = "" if found is None else "otherwise "
-            raise PortfolioError(
-                f"notebook {number} reads what notebook {need} writes, which {wrong} {how}on this "
-                f'data with these settings; run both: NOTEBOOKS="{need} {number}"'
-            )
+        if need in paths and need not in jobs:
+            executed = job.executed.with_name(paths[need].name)
+            if not executed.is_file() or html.read(executed).metadata.get("run") != job.manifest:
+                raise PortfolioError(
+                    f"notebook {number} needs what notebook {need} writes for this data and these "
+                    f'settings, which is not there; run both: NOTEBOOKS="{need} {number}"'
+                )
 
 
 async def _execute_all(jobs: Mapping[int, Job], environment: Mapping[str, str]) -> None:
@@ -343,9 +337,7 @@ async def _execute_all(jobs: Mapping[int, Job], environment: Mapping[str, str]) 
         if not job.left_out:
             async with slots:
                 notebook, job.failed = await _execute(job.path, job.values, environment)
-                notebook.metadata.run = job.manifest | (
-                    {"failed": job.failed} if job.failed else {}
-                )
+                notebook.metadata.run = {**job.manifest, "failed": job.failed}
                 io.write_text(job.executed, nbformat.writes(notebook) + "\n")
         ended[number].set()
 
@@ -378,9 +370,8 @@ async def _execute(
             on_cell_executed=lambda **_: bar.update(),
         )
         try:
-            await client.async_execute(
-                env={**os.environ, **environment, "OPENBLAS_NUM_THREADS": "1"}
-            )
+            own = {"OPENBLAS_NUM_THREADS": "1", "PORTFOLIO_NOTEBOOK": path.stem}
+            await client.async_execute(env={**os.environ, **environment, **own})
         except CellExecutionError as error:
             failed = f"{error.ename}: {error.evalue}"
         except DeadKernelError:  # which is what nbclient makes of a cancelled task, too
@@ -419,18 +410,17 @@ def _strip(notebook: NotebookNode, failed: str) -> str:
 
 def _render(jobs: Mapping[int, Job], target: Path, dataset: str) -> None:
     """Render what is done, and what an earlier run did on the same data with the same settings."""
-    folders = {job.executed.parent for job in jobs.values()}
-    runs = {
-        path: html.read(path).metadata.get("run", {})
-        for folder in folders
-        for path in folder.glob("*.ipynb")
-    }
     manifests = [job.manifest for job in jobs.values()]
-    done = [path for path in runs if {**runs[path], "failed": ""} in manifests]
+    folders = {job.executed.parent for job in jobs.values()}
+    stored = sorted((path.name, path) for folder in folders for path in folder.glob("*.ipynb"))
+    done = [
+        path
+        for _, path in stored
+        if {**html.read(path).metadata.get("run", {}), "failed": ""} in manifests
+    ]
     left_out = {job.path: job.left_out for job in jobs.values() if job.left_out}
     if done:
-        by_name = sorted(done, key=lambda path: path.name)
-        html.render(by_name, target, dataset=dataset, left_out=left_out)
+        html.render(done, target, dataset=dataset, left_out=left_out)
 
 
 def _skipped(jobs: Mapping[int, Job], target: Path) -> list[str]:
@@ -442,8 +432,3 @@ def _skipped(jobs: Mapping[int, Job], target: Path) -> list[str]:
         for each in io.read_json(result).get("skipped", []) if result.is_file() else []:
             sentences.append(f"notebook {number}: {each['analysis']}. {each['reason']}")
     return sentences
-
-
-def _written(name: str) -> list[str]:
-    """The files of one notebook in a folder of reports."""
-    return [f"{name}.html", f"figures/{name}.png", f"results/{name}.json"]

@@ -147,13 +147,6 @@ def notebook(number: int = 1) -> NotebookNode:
             tags=("hide-input",),
         ),
         code(
-            "Math(...)",
-            v4.new_output(
-                "display_data",
-                data={"text/latex": "$\\displaystyle x^{2}$", "text/plain": "<Math>"},
-            ),
-        ),
-        code(
             "tqdm(...)",
             v4.new_output(
                 "display_data",

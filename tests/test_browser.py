@@ -10,7 +10,7 @@ import pytest
 import report_fixtures as fixtures
 from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
 
-from helpers import reports
+from helpers.reporting import html
 
 ROOT = Path(__file__).parent.parent
 # Without any report, the missing index fails.
@@ -113,7 +113,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fixtures.save(folder / f"{name}.ipynb", fixtures.notebook(number))
         for number, name in enumerate(("01_first", "02_second"), start=1)
     ]
-    reports.render(paths, folder / "reports")
+    html.render(paths, folder / "reports", dataset="movielens-100k")
     return folder / "reports"
 
 

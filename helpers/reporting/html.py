@@ -3,7 +3,6 @@
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,6 @@ _FORMATS = [
     "application/vnd.jupyter.widget-view+json",
     "text/html",
     "text/markdown",
-    "text/latex",
     "image/png",
     "text/plain",
 ]
@@ -65,30 +63,13 @@ _SYNONYMS = {
 }
 
 
-@dataclass(frozen=True)
-class Report:
-    """One notebook, rendered but not yet on a page; ``failed`` says where a run stopped."""
-
-    name: str
-    number: int
-    title: str
-    question: str
-    answer: Markup
-    article: Markup
-    contents: tuple[tuple[str, Markup], ...]
-    figure: tuple[bytes, str] | None
-    failed: str
-    dataset: str
-    finding: str
-    headlines: tuple[dict[str, Any], ...]
-
-
 def read(path: Path) -> NotebookNode:
     """A notebook in format 4; ValueError if the file is none."""
     try:
-        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        notebook: NotebookNode = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a notebook ({error}); restore it from git") from error
+    return notebook
 
 
 def heading(notebook: NotebookNode) -> tuple[int, str, str]:
@@ -148,9 +129,9 @@ def render(
         before = reports[place - 1] if place else None
         after = reports[place + 1] if place + 1 < len(reports) else None
         page = _page("report", report=report, before=before, after=after)
-        contents[reports_dir / f"{report.name}.html"] = page
-        if report.figure:
-            contents[reports_dir / "figures" / f"{report.name}.png"] = report.figure[0]
+        contents[reports_dir / f"{report['name']}.html"] = page
+        if report["figure"]:
+            contents[reports_dir / "figures" / f"{report['name']}.png"] = report["figure"][0]
     contents[reports_dir / "index.html"] = _page(
         "index", reports=reports, missing=missing, dataset=_name(dataset)
     )
@@ -252,7 +233,8 @@ def _space_function(found: re.Match[str]) -> str:
     return f'<mo lspace="0.167em" rspace="{after}">{found[2]}</mo>{found[3] or ""}'
 
 
-def _report(path: Path, reports_dir: Path, dataset: str) -> Report:
+def _report(path: Path, reports_dir: Path, dataset: str) -> dict[str, Any]:
+    """One notebook, rendered but not yet on a page."""
     result_file = reports_dir / "results" / f"{path.stem}.json"
     found = io.read_json(result_file) if result_file.is_file() else {}
     renderer = _Renderer(up="" if reports_dir.name == "reports" else "../")
@@ -264,22 +246,21 @@ def _report(path: Path, reports_dir: Path, dataset: str) -> Report:
         figure = _headline_figure(notebook)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
-    return Report(
-        name=path.stem,
-        number=number,
-        title=title,
-        question=question,
-        answer=Markup(renderer.render(answer)),
-        article=Markup(article),
-        contents=tuple(renderer.contents),
-        figure=figure,
-        failed=notebook.metadata.get("run", {}).get("failed", ""),
-        dataset=_name(found.get("dataset", dataset)),
-        finding=found.get("finding", ""),
-        headlines=tuple(each for each in found.get("results", []) if each["headline"])[
-            :MAX_HEADLINES
-        ],
-    )
+    headlines = [each for each in found.get("results", []) if each["headline"]]
+    return {
+        "name": path.stem,
+        "number": number,
+        "title": title,
+        "question": question,
+        "answer": Markup(renderer.render(answer)),
+        "article": Markup(article),
+        "contents": renderer.contents,
+        "figure": figure,
+        "failed": notebook.metadata.get("run", {}).get("failed", ""),
+        "dataset": _name(found.get("dataset", dataset)),
+        "finding": found.get("finding", ""),
+        "headlines": headlines[:MAX_HEADLINES],
+    }
 
 
 def _take_answer(notebook: NotebookNode) -> str:
