@@ -225,6 +225,8 @@ def test_groups_smaller_than_k_do_not_crowd_the_first_folds(by):
     interactions = Interactions.from_frame(frame(rows))
     sizes = [split.test.nnz for split in splits.k_fold(interactions, 4, by=by, seed=0)]
     assert 70 < min(sizes) <= max(sizes) < 130
+    firsts = [next(splits.k_fold(interactions, 4, by=by, seed=seed)).test for seed in (0, 1)]
+    assert cells(firsts[0]) != cells(firsts[1])
 
 
 def test_another_seed_gives_another_split():
