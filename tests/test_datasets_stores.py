@@ -694,7 +694,7 @@ def test_simulated_store_of_another_version_is_made_again(
 
 def test_simulated_store_appears_whole_or_not_at_all(small: SimpleNamespace) -> None:
     small.error = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(DatasetError, match=r"could not write .*No space left .*free some disk"):
+    with pytest.raises(OSError, match="No space left"):
         simulated.exports(small.data_dir)
     assert list((small.data_dir / "processed" / "store-simulated").iterdir()) == []
     small.error = None

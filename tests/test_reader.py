@@ -349,6 +349,7 @@ BAD_LOGS: dict[str, tuple[str | bytes, str]] = {
                             "if this is a row, write a header line above it"),
     "workbook": (b"PK\x03\x04 and more", "log.csv is a zip archive or an Excel workbook; "),
     "pickle": (b"\x80\x04\x95\x00\x01\x02\x03\x00\x00", "is no text but a binary file; save it"),
+    "JSON": ('{"user": 1}\n', "log.csv is JSON; save it as CSV or Parquet"),
     "cut gzip": (gzip.compress(GOOD.encode())[:-12], "is damaged or neither text nor Parquet"),
     "cut Parquet": (b"PAR1 and so on", "is damaged or neither text nor Parquet"),
 }  # fmt: skip
@@ -444,6 +445,14 @@ def test_events_are_called_alike_and_unknown_ones_are_kept(tmp_path: Path) -> No
 def test_wrong_mapping(tmp_path: Path, columns: dict[str, str] | str, message: str) -> None:
     with pytest.raises(DatasetError, match=re.escape(message)):
         datasets.load(write(tmp_path, GOOD), columns=columns)
+
+
+def test_columns_cannot_be_named_without_a_header(tmp_path: Path) -> None:
+    path = write(tmp_path, "1,2,5\n3,4,5\n")
+    with pytest.raises(
+        DatasetError, match=r"user, item, value \(by place: it has no header line\)"
+    ):
+        datasets.load(path, columns="user=visitor")
 
 
 def test_a_folder_knows_the_roles_of_a_store(tmp_path: Path) -> None:

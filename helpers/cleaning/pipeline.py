@@ -260,8 +260,8 @@ def read_log(
             f"CREATE VIEW typed AS FROM read_parquet({literal(str(scratch / 'rows.parquet'))}, "
             "file_row_number=true)"
         )
-        if part.survey and part.survey.assumed:
-            names = ", ".join(part.survey.assumed)
+        if part.assumed:
+            names = ", ".join(part.assumed)
             notes.append(f"The file has no header line; its columns are taken as {names}.")
         fields = [name for name in plan.fields if name != "event" or "event" in found]
         faults = dict(schema.FAULTS)

@@ -47,6 +47,8 @@ _FOREIGN = {
     b"\x28\xb5\x2f\xfd": "compressed with zstandard; unpack it",
     b"BZh": "compressed with bzip2; unpack it",
     b"\xfd7zXZ": "compressed with xz; unpack it",
+    b"{": "JSON; save it as CSV or Parquet",
+    b"[{": "JSON; save it as CSV or Parquet",
 }
 """What files begin with that are no logs yet."""
 
@@ -83,6 +85,11 @@ class Part:
     rejects: str = ""
     look_ahead: str = ""
     refused_rows: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
+
+    @property
+    def assumed(self) -> list[str] | None:
+        """The names of its columns by place, where it has no header line."""
+        return self.survey.assumed if self.survey else None
 
     def sql(self, name: str) -> str:
         """A column's name in the relation.

@@ -119,9 +119,10 @@ def layout(
             raise DatasetError(f"{part.name}: {error}") from error
     for role, name in columns.items():
         if not any(name in part.columns for part in parts):
+            found_by = " (by place: it has no header line)" if parts[0].assumed else ""
             raise DatasetError(
                 f"there is no column {name!r} for {role!r} in any file; the first has the columns "
-                f"{', '.join(parts[0].columns)}"
+                f"{', '.join(parts[0].columns)}{found_by}"
             )
     filled = tuple(role for role in FIELDS if any(role in each for each in found.values()))
     return Layout(
@@ -518,8 +519,9 @@ def _day_first(
         return None
     month, day = _numeric_date("t", day_first=False), _numeric_date("t", day_first=True)
     [(n_month, n_day, differ)] = connection.execute(
-        f"SELECT count({month}), count({day}), count(*) FILTER ({month} <> {day}) "
-        f"FROM (SELECT {text} AS t FROM {part.look_ahead}) WHERE {numeric}"
+        f"SELECT sum(n * ({month} IS NOT NULL)::INT), sum(n * ({day} IS NOT NULL)::INT), "
+        f"count(*) FILTER ({month} <> {day}) FROM (SELECT t, count(*) AS n FROM "
+        f"(SELECT {text} AS t FROM {part.look_ahead}) WHERE {numeric} GROUP BY t)"
     ).fetchall()
     if n_month == n_day and differ:
         raise DatasetError(

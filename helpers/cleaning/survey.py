@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -261,7 +260,9 @@ def _line_end(path: Path) -> bytes:
 def _has_pairs(path: Path) -> bool:
     """Whether the first lines all have as many ``::`` (at least one), and no tab."""
     with open_bytes(path) as file:
-        lines = [line for line in islice(file, 20) if line.strip()]
+        lines = re.split(rb"[\r\n]+", file.read(1 << 16))[:20]
+    if len(lines) > 1:
+        lines.pop()  # it may be cut
     counts = {line.count(PAIR) for line in lines}
     return len(counts) == 1 and counts != {0} and not any(b"\t" in line for line in lines)
 

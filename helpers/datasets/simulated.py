@@ -12,7 +12,6 @@ from helpers import io, simulation
 from helpers.cleaning import Rules, reading
 from helpers.datasets import cleaned, online_retail
 from helpers.datasets.shapes import Dataset, Known, RawLog
-from helpers.io import DatasetError
 
 NAME = "store-simulated"
 SEED = 0
@@ -80,11 +79,6 @@ def exports(data_dir: Path) -> Path:
         if _manifest(folder) != key:  # else another run has been faster
             shutil.rmtree(folder, ignore_errors=True)
             beside.rename(folder)
-    except OSError as error:
-        raise DatasetError(
-            f"could not write {folder} ({error.strerror or error}): make the folder writable or "
-            "free some disk space, then run again"
-        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
