@@ -2,10 +2,15 @@
 
 # What a command needs is imported when it runs, so that help and errors come at once.
 import argparse
+import difflib
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+DATASETS = (
+    "movielens-100k", "movielens-1m", "online-retail", "store-simulated", "retailrocket", "rees46",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     run = add(_run, "execute the notebooks on a data set, write its reports")
-    run.add_argument("--dataset", default="movielens-100k", help="name or path (%(default)s)")
+    names = ", ".join(DATASETS)
+    run.add_argument("--dataset", default=DATASETS[0], help=f"path, or one of {names}")
     run.add_argument("--columns", default="", help='of a path: "user=visitor,item=sku,..."')
     run.add_argument("--items", default="", help="file with the items' ids, titles and genres")
     run.add_argument("--settings", default="", help='parameters: "factors=64 seed=1"')
@@ -79,13 +85,9 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> bool:
     settings = _pairs(shlex.split(options.settings))
     numbers = [int(number) for number in options.notebooks.replace(",", " ").split()]
-    for file in filter(None, (options.items, options.dataset)):
-        if (
-            Path(file).suffix
-            and not any(sign in file for sign in "*?[")
-            and not Path(file).exists()
-        ):
-            raise ValueError(f"there is no file {file}; give its path from this folder")
+    _check_dataset(options.dataset)
+    if options.items and not Path(options.items).exists():
+        raise ValueError(f"ITEMS={options.items}: there is no such file")
     from helpers import portfolio
 
     outcome = portfolio.run(
@@ -101,6 +103,15 @@ def _run(options: argparse.Namespace) -> bool:
         print(f"failed: {sentence}", file=sys.stderr)
     print(outcome.index)
     return bool(outcome.failed)
+
+
+def _check_dataset(text: str) -> None:
+    """Refuse what is no data set before anything is imported."""
+    if text in DATASETS or Path(text).exists() or any(sign in text for sign in "*?["):
+        return
+    near = difflib.get_close_matches(text, DATASETS, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{text!r} is neither a file nor one of {', '.join(DATASETS)}{meant}")
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -132,9 +143,11 @@ def _readme(options: argparse.Namespace) -> None:
 
 
 def _datasets(options: argparse.Namespace) -> None:
+    for name in options.names:
+        _check_dataset(name)
     from helpers import datasets
 
-    for name in options.names or datasets.names():
+    for name in options.names or DATASETS:
         if options.names:
             datasets.load(name)
         print(f"{name}: {datasets.describe(name)}")

@@ -398,7 +398,8 @@ finally:
 @pytest.mark.parametrize(
     "words",
     [["--help"], ["run", "--help"], ["rum"], ["run", "--settings", "x"],
-     ["run", "--notebooks", "x"], ["run", "--dataset", "no/such/log.csv"]],
+     ["run", "--notebooks", "x"], ["run", "--dataset", "no/such/log.csv"],
+     ["run", "--dataset", "movielens-100"], ["run", "--items", "no.csv"]],
 )  # fmt: skip
 def test_help_and_errors_import_nothing_heavy(words: list[str]) -> None:
     done = subprocess.run(
@@ -428,7 +429,8 @@ def test_errors_are_one_clear_message_unless_asked_for_more(
     assert len(lines) == len(wrong)
     assert all(line.startswith("error: ") for line in lines)
     assert "'factors' has not the form name=value" in lines[0]
-    assert "there is no file no.csv" in lines[1]
+    assert "'no.csv' is neither a file nor one of movielens-100k, " in lines[1]
+    assert "did you mean 'movielens-1m'?" in lines[3]
 
 
 def test_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,3 +474,4 @@ def test_datasets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         *datasets.names()
     ]
+    assert datasets.names() == list(cli.DATASETS)
