@@ -110,3 +110,15 @@ def test_lock_has_hashes_and_names_no_host() -> None:
     options = set(re.findall(r"--[a-z-]+", lock))
     assert options == {"--hash"}
     assert "://" not in lock
+
+
+def test_what_tidy_writes_by_default_is_not_for_git() -> None:
+    assert "$(or $(TO),cleaned)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "/cleaned/" in without_comments(ROOT / ".gitignore")
+
+
+def test_the_cache_of_ci_changes_with_what_it_depends_on() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    key = re.search(r"key: (.*)", workflow)
+    assert key
+    assert "hashFiles('requirements.txt', 'helpers/datasets/*.py')" in key[1]
