@@ -199,7 +199,12 @@ def test_beyond_accuracy_holds_the_parts():
         "coverage", "gini", "top 1% share", "novelty", "personalisation",
         "diversity (genres)", "diversity (none)",
     ]  # fmt: skip
-    assert found["novelty"] == 1
+    # Items 0, 1, 2, 3 are shown 2, 1, 1, 0 times.
+    assert found["coverage"] == 3 / 4
+    assert found["gini"] == (-3 * 0 - 1 * 1 + 1 * 1 + 3 * 2) / (4 * 4)
+    assert found["top 1% share"] == 2 / 4
+    assert found["personalisation"] == pytest.approx(1 / 2)
+    assert found["novelty"] == ((0 + 1) / 2 + (0 + 3) / 2) / 2
     assert found["diversity (genres)"] == 1
     assert np.isnan(found["diversity (none)"])
 
