@@ -1,42 +1,47 @@
-"""IALS against implicit and irspack on MovieLens 1M: speed, memory, convergence, quality.
+"""IALS against implicit and irspack on MovieLens 1M: speed, convergence, quality, nu and factors.
 
-`make bench` runs it in some ten minutes and writes reports/results/bench_als.json, which
-notebook 5 shows. All models are float32 with three steps of conjugate gradient, the setting in
-which each library is used. Libraries take turns, and medians of the turns count.
+`make bench` runs it in some twenty minutes and writes reports/results/bench_als.json, which
+notebook 5 shows; `python tests/bench_als.py nu_and_factors` (or another part) measures one part
+and leaves the others in the file as they are. All models are float32 with three steps of conjugate
+gradient, the setting in which each library is used. Libraries take turns, and medians of the turns
+count.
 
 The NCF benchmark needs its three files, from the folder that NCF_ML_1M names or from the authors'
 repository; without them that part is left out of the JSON, and the run says so.
 """
 
 import functools
+import json
 import os
-import resource
+import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 import pandas as pd
 import requests
 from implicit.cpu.als import AlternatingLeastSquares
 from irspack.recommenders.ials import IALSTrainer, LossType, SolverType
-from scipy.sparse import csr_matrix, load_npz, save_npz
-from threadpoolctl import threadpool_limits
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_info, threadpool_limits
 from tqdm import tqdm
 
-from helpers import datasets, files, metrics, recommend, splits
-from helpers.als import IALS
+from helpers import datasets, io, metrics, recommend, splits, weighting
+from helpers.als import IALS, comparable_regularization
 from helpers.interactions import Interactions
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "reports" / "results" / "bench_als.json"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 FACTORS = (64, 128, 256)
 TURNS, EPOCHS_A_TURN = 11, 2
+AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "", "OPENBLAS_CORETYPE": "Haswell"}
 # irspack's and ours: the same loss. implicit's is that of nu = 0 (see IALS), so it has its own.
 REGULARIZATION, UNOBSERVED_WEIGHT = 0.007, 0.2
 STOCK = {"regularization": 30.0, "alpha": 1 + 1 / UNOBSERVED_WEIGHT}
@@ -61,10 +66,33 @@ Epoch = Callable[[], tuple[float, np.ndarray, np.ndarray]]
 """Trains for one more epoch; returns its seconds and the factors."""
 
 
-def user_items() -> csr_matrix:
-    """MovieLens 1M, every rating an observation."""
-    data = datasets.load("movielens-1m", data_dir=ROOT / "data")
-    return Interactions.from_frame(data.interactions, aggregate="count").user_items
+@functools.cache
+def log(least: float = 0) -> Interactions:
+    """MovieLens 1M, every rating of at least this many stars an observation."""
+    frame = datasets.load("movielens-1m", data_dir=ROOT / "data").interactions
+    return Interactions.from_frame(frame[frame["value"] >= least], aggregate="count")
+
+
+@functools.cache
+def split() -> splits.Split:
+    """A fifth of each user's ratings is the test set."""
+    return splits.random_ratio(log(), 0.2, by="user", seed=0)
+
+
+def machine() -> dict[str, object]:
+    """What the times depend on besides the code."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].split(":")[1].strip() if lines else name
+    blas = {p["architecture"] for p in threadpool_info() if p["internal_api"] == "openblas"}
+    return {
+        "processor": f"{name} ({llvm.get_host_cpu_name()})",
+        "avx512": bool(llvm.get_host_cpu_features().get("avx512f")),
+        "blas_kernels": sorted(blas),
+        "cores": CORES,
+    }
 
 
 # --- the three libraries, one epoch at a time -------------------------------------------------
@@ -120,9 +148,9 @@ MODELS = {"IALS": ials, "implicit": implicit_als, "irspack": irspack_ials}
 # --- what is measured -------------------------------------------------------------------------
 
 
-def epochs(train: csr_matrix) -> list[dict[str, object]]:
+def epochs() -> list[dict[str, object]]:
     """Seconds for each epoch; the libraries alternate in one process."""
-    rows = []
+    train, rows = log().user_items, []
     for factors, threads in tqdm(list(product(FACTORS, sorted({1, CORES}))), desc="epochs"):
         steps = {name: make(train, factors, threads) for name, make in MODELS.items()}
         taken: dict[str, list[float]] = {name: [] for name in steps}
@@ -133,80 +161,55 @@ def epochs(train: csr_matrix) -> list[dict[str, object]]:
                     taken[name].append(statistics.mean(seconds))
         for name, each in taken.items():
             ratios = [theirs / ours for ours, theirs in zip(taken["IALS"], each, strict=True)]
-            rows.append(
-                {
-                    "factors": factors,
-                    "threads": threads,
-                    "model": name,
-                    "seconds": statistics.median(each),
-                    "ratio": statistics.median(ratios),
-                    "ratio_least": min(ratios),
-                    "ratio_most": max(ratios),
-                }
-            )
+            row = {"factors": factors, "threads": threads, "model": name}
+            row |= {"seconds": statistics.median(each), "ratio": statistics.median(ratios)}
+            rows.append(row | {"ratio_least": min(ratios), "ratio_most": max(ratios)})
     return rows
 
 
-def ndcg(train: csr_matrix, held_out: csr_matrix, X: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """NDCG@10 of each user who has something held out."""
+def epochs_avx2() -> list[dict[str, object]]:
+    """The same with the instructions of a processor without AVX-512, on one that has it."""
+    if not machine()["avx512"]:
+        return []
+    command = [sys.executable, __file__, "--print", "epochs"]
+    environment = os.environ | AVX2
+    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: list[dict[str, object]] = json.loads(run.stdout)
+    return found
+
+
+def ndcg(
+    train: csr_matrix, test: csr_matrix, X: np.ndarray, Y: np.ndarray, users: np.ndarray
+) -> np.ndarray:
+    """nDCG@10 of these users."""
     model = AlternatingLeastSquares(factors=X.shape[1])
     model.user_factors, model.item_factors = np.ascontiguousarray(X), np.ascontiguousarray(Y)
-    tested = np.flatnonzero(np.diff(held_out.indptr))
-    lists = recommend.top_n(model, train, 10, users=tested)
-    return metrics.ranking(lists, held_out[tested], [10])["ndcg@10"].to_numpy()
+    lists = recommend.top_n(model, train, 10, users=users)
+    return metrics.accuracy(lists, test[users], [10])["ndcg@10"].to_numpy()
 
 
-def convergence(split: splits.Split, n_epochs: int = 16) -> list[dict[str, object]]:
-    """Epochs and seconds until a model is within 1 % of the best NDCG that it reaches."""
-    train, held_out = split.train.user_items, split.test.user_items
-    rows = []
+def convergence(n_epochs: int = 16) -> list[dict[str, object]]:
+    """Epochs and seconds until a model is within 1 % of the best nDCG that it reaches."""
+    train, test = split().train.user_items, split().test.user_items
+    users, rows = np.flatnonzero(split().test.user_counts), []
     for factors, (name, make) in tqdm(list(product(FACTORS, MODELS.items())), desc="convergence"):
         step, seconds, found = make(train, factors, CORES), [0.0], []
         for _ in range(n_epochs):
             taken, X, Y = step()
             seconds.append(seconds[-1] + taken)
-            found.append(ndcg(train, held_out, X, Y).mean())
+            found.append(ndcg(train, test, X, Y, users).mean())
         near = 1 + int(np.argmax(np.array(found) >= 0.99 * max(found)))
         row = {"factors": factors, "model": name, "best_ndcg": max(found), "epochs": near}
-        rows.append(row | {"seconds": seconds[near], "peak_mib": peak_mib(name, factors, train)})
+        rows.append(row | {"seconds": seconds[near]})
     return rows
 
 
-def peak_mib(name: str, factors: int, train: csr_matrix) -> float:
-    """Memory that two epochs add to a fresh process, data and libraries already there."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_npz(Path(folder) / "train.npz", train)
-        command = [sys.executable, __file__, "--peak", name, str(factors), folder]
-        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return float(run.stdout)
-
-
-def print_peak(name: str, factors: int, folder: str) -> None:
-    """What the fresh process does; it reads nothing but the matrix, so that no peak lies before."""
-    train = load_npz(Path(folder) / "train.npz")
-    tiny = csr_matrix(np.eye(8, dtype=np.float32))
-    MODELS[name](tiny, 8, CORES)()  # loads compiled code
-    before = _most_memory()
-    step = MODELS[name](train, factors, CORES)
-    step(), step()
-    print((_most_memory() - before) / 1024)
-
-
-def _most_memory() -> int:
-    """Peak of this process in KiB. Where Linux tells it, that of the parent is not in it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if "VmHWM" in line)
-        return int(line.split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def same_quality(split: splits.Split, n_seeds: int = 3) -> list[dict[str, object]]:
-    """Held-out NDCG after 16 epochs of the *same* loss: irspack's at nu = 1, implicit's at 0."""
-    train, held_out = split.train.user_items, split.test.user_items
-    bridged = functools.partial(ials, nu=0.0)
-    pairs = [("irspack", ials, irspack_ials), ("implicit", bridged, implicit_als)]
-    rows = []
+def same_quality(n_seeds: int = 3) -> list[dict[str, object]]:
+    """Test nDCG after 16 epochs of the *same* loss: irspack's at nu = 1, implicit's at nu = 0."""
+    train, test = split().train.user_items, split().test.user_items
+    users, rows = np.flatnonzero(split().test.user_counts), []
+    pairs = [("irspack", ials, irspack_ials), ("implicit", functools.partial(ials, nu=0.0),
+                                               implicit_als)]  # fmt: skip
     for factors, (peer, *makes) in tqdm(list(product(FACTORS, pairs)), desc="same quality"):
         means = []
         for make in makes:
@@ -215,16 +218,80 @@ def same_quality(split: splits.Split, n_seeds: int = 3) -> list[dict[str, object
                 step = make(train, factors, CORES, seed)
                 for _ in range(16):
                     _, X, Y = step()
-                values.append(ndcg(train, held_out, X, Y).mean())
+                values.append(ndcg(train, test, X, Y, users).mean())
             means.append(float(np.mean(values)))
         rows.append({"factors": factors, "peer": peer, "IALS": means[0], "theirs": means[1]})
     return rows
 
 
-def scaling(matrix: csr_matrix) -> list[dict[str, object]]:
+# --- nu and factors ---------------------------------------------------------------------------
+
+NUS, SIZES, SEEDS = (0.0, 0.5, 1.0), (32, 64, 128, 256), 5
+LAMBDAS, WEIGHTS = (0.004, 0.008, 0.012, 0.016, 0.024), (0.1, 0.2, 0.3)
+
+
+def nu_and_factors() -> dict[str, object]:
+    """Do nu = 1 and many factors pay, as in Rendle et al. (2022)?
+
+    A rating of four or five stars is an observation. A fifth of each user's is the test set; of
+    the rest a fifth is the validation set, on which regularization and the weight of unobserved
+    cells are chosen anew for each nu and size. Then each winner is fitted on both and tested once,
+    with several seeds. Regularizations are given at nu = 1 (`comparable_regularization`).
+    """
+    outer = splits.random_ratio(log(4), 0.2, by="user", seed=0)
+    inner = splits.random_ratio(outer.train, 0.2, by="user", seed=0)
+    some = np.flatnonzero((inner.train.user_counts > 0) & (inner.test.user_counts > 0))
+    some = np.sort(np.random.default_rng(0).choice(some, 2000, replace=False))
+    everyone = np.flatnonzero((outer.train.user_counts > 0) & (outer.test.user_counts > 0))
+
+    def score(side: splits.Split, users: np.ndarray, setting: dict[str, float], seed: int):
+        train = weighting.binary(side.train.user_items)
+        star, weight, nu = (setting[key] for key in ("regularization", "unobserved_weight", "nu"))
+        regularization = comparable_regularization(train, star, weight, nu)
+        model = IALS(int(setting["factors"]), regularization, weight, nu, random_state=seed)
+        model.fit(train, show_progress=False)
+        X, Y = model.user_factors, model.item_factors
+        return ndcg(train, side.test.user_items, X, Y, users)
+
+    rows, users = [], {}
+    for factors, nu in tqdm(list(product(SIZES, NUS)), desc="nu and factors"):
+        settings = [
+            {"factors": factors, "nu": nu, "regularization": star, "unobserved_weight": weight}
+            for star, weight in product(LAMBDAS, WEIGHTS)
+        ]
+        found = [score(inner, some, setting, 0).mean() for setting in settings]
+        chosen = settings[int(np.argmax(found))]
+        tested = np.array([score(outer, everyone, chosen, seed) for seed in range(SEEDS)])
+        users[factors, nu] = tested.mean(axis=0)
+        low, high = metrics.bootstrap_interval(users[factors, nu])
+        row = {"validation_ndcg": max(found), "ndcg": tested.mean(), "low": low, "high": high,
+               "ndcg_sd": tested.mean(axis=1).std(ddof=1),
+               "at_edge": chosen["regularization"] in (LAMBDAS[0], LAMBDAS[-1])}  # fmt: skip
+        rows.append(chosen | row)
+    pairs = [((f, 1.0), (f, 0.0)) for f in SIZES] + [((f, 1.0), (SIZES[0], 1.0)) for f in SIZES[1:]]
+    differences = []
+    for first, second in pairs:
+        pair = metrics.paired(users[first], users[second])
+        names = [f"{factors} factors, nu = {nu:g}" for factors, nu in (first, second)]
+        interval = {"difference": pair.difference, "low": pair.low, "high": pair.high}
+        differences.append({"first": names[0], "second": names[1], **interval,
+                            "p_value": pair.p_value})  # fmt: skip
+    protocol = {
+        "observations": "ratings of at least 4", "test": "a random fifth of each user's",
+        "validation": "a random fifth of the rest; regularization and unobserved_weight chosen",
+        "validation_users": len(some), "test_users": len(everyone), "metric": "nDCG@10",
+        "seeds": SEEDS, "iterations": 16,
+    }  # fmt: skip
+    return {"protocol": protocol, "rows": rows, "differences": differences}
+
+
+# --- scaling ----------------------------------------------------------------------------------
+
+
+def scaling() -> list[dict[str, object]]:
     """Seconds of one epoch and of everybody's top ten, over interactions and over factors."""
-    random = np.random.default_rng(0)
-    rank = random.permutation(matrix.nnz)
+    matrix = log().user_items
+    rank = np.random.default_rng(0).permutation(matrix.nnz)
     sizes = [(share, 64) for share in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)]
     sizes += [(1.0, factors) for factors in (16, 32, 128, 256)]
     rows = []
@@ -275,13 +342,13 @@ def ncf_files() -> Iterator[pd.DataFrame]:
     """
     folder = Path(os.environ.get("NCF_ML_1M", ROOT / "data" / "raw" / "ncf-ml-1m"))
     for name in ("train.rating", "test.rating", "test.negative"):
-        found = [path for path in folder.glob(f"ml-1m.{name}*") if path.suffix != ".part"]
+        found = list(folder.glob(f"ml-1m.{name}*"))
         if not found:
             answer = requests.get(NCF_SOURCE + f"ml-1m.{name}", timeout=20)
             answer.raise_for_status()
             found = [folder / f"ml-1m.{name}"]
             folder.mkdir(parents=True, exist_ok=True)
-            with files.atomic(found[0]) as part:
+            with io.atomic(found[0]) as part:
                 part.write_bytes(answer.content)
         yield pd.read_csv(found[0], sep="\t", header=None)
 
@@ -327,40 +394,34 @@ def _fitted(
     return trainer.core_trainer.user, trainer.core_trainer.item
 
 
-def main() -> None:
-    """Run all parts and write the JSON; parts that were left out are said to be."""
-    matrix = user_items()
-    frame = datasets.load("movielens-1m", data_dir=ROOT / "data").interactions
-    split = splits.random_ratio(
-        Interactions.from_frame(frame, aggregate="count"), 0.2, by="user", seed=0
-    )
-    result: dict[str, object] = {
-        "dataset": "movielens-1m",
-        "cores": CORES,
-        "dtype": "float32",
-        "cg_steps": 3,
-        "turns": TURNS,
-        "epochs": epochs(matrix),
-        "convergence": convergence(split),
-        "same_quality": same_quality(split),
-        "scaling": scaling(matrix),
-    }
-    result["exponents"] = exponents(result["scaling"])  # type: ignore[arg-type]
-    try:
-        result["ncf"] = ncf()
-    except OSError as error:
-        print(f"the NCF benchmark was left out: {error}", file=sys.stderr)
-    path = ROOT / "reports" / "results" / "bench_als.json"
-    files.write_json(path, result)
-    for name in ("epochs", "convergence", "same_quality", "scaling", "ncf"):
-        if name in result:
-            print(f"\n{name}\n{pd.DataFrame(result[name]).round(4).to_string(index=False)}")
-    print(f"\nwritten to {path.relative_to(ROOT)}")
+PARTS = (epochs, epochs_avx2, convergence, same_quality, nu_and_factors, scaling, ncf)
+
+
+def main(parts: list[str]) -> None:
+    """Measure all parts or some, and write the JSON; a part that was left out is said to be."""
+    result = io.read_json(RESULT) if parts and RESULT.exists() else {}
+    result |= {"dataset": "movielens-1m", **machine(), "dtype": "float32", "cg_steps": 3}
+    result["turns"] = TURNS
+    for part in PARTS:
+        if not parts or part.__name__ in parts:
+            try:
+                result[part.__name__] = part()
+            except OSError as error:
+                print(f"{part.__name__} was left out: {error}", file=sys.stderr)
+    if "scaling" in result:
+        result["exponents"] = exponents(result["scaling"])
+    io.write_json(RESULT, result)
+    for part in PARTS:
+        if part.__name__ in result and (not parts or part.__name__ in parts):
+            found = result[part.__name__]
+            for table in [found["rows"], found["differences"]] if "rows" in found else [found]:
+                print(f"\n{part.__name__}\n{pd.DataFrame(table).round(4).to_string(index=False)}")
+    print(f"\nwritten to {RESULT.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--peak"]:
-        print_peak(sys.argv[2], int(sys.argv[3]), sys.argv[4])
-    else:
-        with threadpool_limits(1, user_api="blas"):
-            main()
+    with threadpool_limits(1, user_api="blas"):
+        if sys.argv[1:2] == ["--print"]:
+            print(json.dumps(epochs()))
+        else:
+            main(sys.argv[1:])

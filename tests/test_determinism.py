@@ -14,33 +14,33 @@ import pytest
 CORE = """
 import json, sys
 import numpy as np
-from helpers import als, baselines, datasets, metrics, recommend, splits, sweeps
+from implicit.cpu.als import AlternatingLeastSquares
+from helpers import als, datasets, metrics, models, recommend, splits
 from helpers.interactions import Interactions
 
 data = datasets.load("movielens-100k", data_dir=sys.argv[1])
 split = splits.leave_last_out(Interactions.from_frame(data.interactions, aggregate="last"))
-train, held_out = split.train.user_items, split.test.user_items
-model, history = sweeps.fit(train, factors=50, regularization=0.01, alpha=1.0, iterations=20,
-                            seed=0, num_threads=int(sys.argv[2]))
+train, test, threads = split.train.user_items, split.test.user_items, int(sys.argv[2])
+settings = dict(factors=50, regularization=0.01, iterations=20)
+common = dict(dtype=np.float64, random_state=0, num_threads=threads)
+model = als.ExactALS(**settings, **common)
+cg = AlternatingLeastSquares(**settings, **common)
+ials = als.IALS(32, 0.003, 0.1, cg_steps=0, **common)
+ease = models.EASE(500.0)
+for each in (model, cg, ials, ease):
+    each.fit(train, show_progress=False)
 lists = recommend.top_n(model, train, 10)
 recommender = recommend.Recommender(model, split.train, data.items)
 similar = {title: recommender.similar_items(title, 10)["title"].tolist()
            for title in data.items["title"].drop_duplicates()[:300:3]}
-summary = metrics.summary(lists, held_out, 10)
-others = [als.IALS(32, 0.003, 0.1, cg_steps=0, dtype=np.float64, num_threads=int(sys.argv[2]),
-                   random_state=0), baselines.EASE(500.0)]
-for other in others:
-    other.fit(train, show_progress=False)
-cg, _ = sweeps.fit(train, factors=50, regularization=0.01, alpha=1.0, iterations=20, seed=0,
-                   exact=False, num_threads=int(sys.argv[2]))
-scores = [(m.user_factors[:20] @ m.item_factors.T).round(12).tolist() for m in (model, cg)]
+loss = als.loss_parts(train, model.user_factors, model.item_factors, 0.01)
 print(json.dumps({
-    "scores": scores,
+    "scores": [(m.user_factors[:20] @ m.item_factors.T).round(12).tolist() for m in (model, cg)],
     "lists": lists.tolist(), "similar": similar,
-    "IALS": recommend.top_n(others[0], train, 10).tolist(),
-    "EASE": recommend.top_n(others[1], train, 10).tolist(),
-    "metrics": {name: f"{value:.3f}" for name, value in summary.items()},
-    "loss": [f"{value:.0f}" for value in history["total"]],
+    "IALS": recommend.top_n(ials, train, 10).tolist(),
+    "EASE": recommend.top_n(ease, train, 10).tolist(),
+    "metrics": metrics.accuracy(lists, test, [10]).mean().round(6).to_dict(),
+    "loss": {part: f"{value:.2f}" for part, value in loss.items()},
 }))
 """
 RUNS = [(None, 1), (None, 2), ("Haswell", 1), ("Prescott", 2), ("Sandybridge", 1)]
