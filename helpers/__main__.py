@@ -57,24 +57,20 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("log", nargs="+", help="files, folders or patterns")
     clean.add_argument("--to", type=Path, required=True, help="folder for the results")
     clean.add_argument("--columns", default="", help='"user=visitor,item=sku,..."')
-    clean.add_argument(
-        "--without", action="append", default=[], metavar="rule", help="a rule not to apply"
-    )
-    clean.add_argument("--earliest", metavar="date", help="first moment to keep")
-    clean.add_argument("--latest", metavar="date", help="last moment to keep")
-    clean.add_argument(
-        "--service-items", metavar="pattern", help="regular expression for ids of no products"
-    )
-    clean.add_argument(
-        "--cancelled-orders", metavar="pattern", help="for the start of cancelled orders' ids"
-    )
-    for name in ("user", "address"):
-        clean.add_argument(
-            f"--staff-{name}", action="append", default=[], metavar=name, help="of the store's own"
-        )
-    clean.add_argument(
-        "--event", action="append", default=[], metavar="name=event", help='"wishlist=cart"'
-    )
+    for name, metavar, what in (
+        ("earliest", "date", "first moment to keep"),
+        ("latest", "date", "last moment to keep"),
+        ("service-items", "pattern", "regular expression for ids of no products"),
+        ("cancelled-orders", "pattern", "for the start of cancelled orders' ids"),
+    ):
+        clean.add_argument(f"--{name}", metavar=metavar, help=what)
+    for name, metavar, what in (
+        ("without", "rule", "a rule not to apply"),
+        ("staff-user", "user", "of the store's own"),
+        ("staff-address", "address", "of the store's own"),
+        ("event", "name=event", '"wishlist=cart"'),
+    ):
+        clean.add_argument(f"--{name}", action="append", default=[], metavar=metavar, help=what)
     clean.add_argument("--zone", default="UTC", help="of times that have none (%(default)s)")
     clean.add_argument(
         "--day-first", action=argparse.BooleanOptionalAction, help="how 3/4/2024 is meant"

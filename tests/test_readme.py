@@ -36,9 +36,9 @@ More.
 <!-- /claims -->
 More.
 <!-- notebooks -->
-| Notebook | Question | Data | Run time | Report |
-| --- | --- | --- | --- | --- |
-| [1. A](notebooks/01_first.ipynb) | B? | a-log | seconds | [HTML](reports/01_first.html) |
+| Notebook | Question | Run time | Report |
+| --- | --- | --- | --- |
+| [1. A](notebooks/01_first.ipynb) | B? | seconds | [HTML](reports/01_first.html) |
 <!-- /notebooks -->
 More.
 """
@@ -111,7 +111,9 @@ def test_markers_must_be_there_once(project: Path, text: str) -> None:
 
 def test_a_claim_of_nobody_is_an_error(project: Path) -> None:
     save_results(project, "04_fourth", results=[], claims=[claim("me", "a", "confirmed", "b")])
-    with pytest.raises(ValueError, match="a claim of 'me'; known are customised-ALS portfolio"):
+    with pytest.raises(
+        ValueError, match="claims of 'me' are answered; known: customised-ALS portfolio"
+    ):
         readme.update(project)
 
 

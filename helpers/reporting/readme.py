@@ -32,7 +32,7 @@ def update(root: Path = Path(), *, check: bool = False) -> list[str]:
         "findings": _findings(found),
         "results": _results(found),
         "claims": _claims(found),
-        "notebooks": _notebooks(root, {each["notebook"]: each["dataset"] for each in found}),
+        "notebooks": _notebooks(root),
     }
     stale = []
     for part, content in parts.items():
@@ -65,27 +65,26 @@ def _results(found: list[dict[str, Any]]) -> str:
 
 
 def _claims(found: list[dict[str, Any]]) -> str:
-    claims = [(claim, _link(each)) for each in found for claim in each.get("claims", [])]
-    for claim, link in claims:
-        if claim["project"] not in PROJECTS:
-            known = ", ".join(PROJECTS)
-            raise ValueError(f"{link} answers a claim of {claim['project']!r}; known are {known}")
-    claims.sort(key=lambda claim: PROJECTS.index(claim[0]["project"]))
-    keys = ("project", "claim", "verdict", "finding")
-    rows = [(*(claim[key] for key in keys), link) for claim, link in claims]
+    rows = [
+        (claim["project"], claim["claim"], claim["verdict"], claim["finding"], _link(each))
+        for each in found
+        for claim in each.get("claims", [])
+    ]
+    if unknown := {row[0] for row in rows} - set(PROJECTS):
+        raise ValueError(f"claims of {min(unknown)!r} are answered; known: {', '.join(PROJECTS)}")
+    rows.sort(key=lambda row: PROJECTS.index(row[0]))
     return _table(("Project", "Claim", "Verdict", "What we found", "Notebook"), rows)
 
 
-def _notebooks(root: Path, datasets: dict[str, str]) -> str:
+def _notebooks(root: Path) -> str:
     rows = []
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         notebook = html.read(path)
         number, title, question = html.heading(notebook)
         time = _RUN_TIME.search(notebook.cells[0].source)
-        cells = (question, datasets.get(path.stem, "–"), time[1] if time else "–")
-        report = f"[HTML](reports/{path.stem}.html)"
-        rows.append((f"[{number}. {title}](notebooks/{path.name})", *cells, report))
-    return _table(("Notebook", "Question", "Data", "Run time", "Report"), rows)
+        link = f"[{number}. {title}](notebooks/{path.name})"
+        rows.append((link, question, time[1] if time else "–", f"[HTML](reports/{path.stem}.html)"))
+    return _table(("Notebook", "Question", "Run time", "Report"), rows)
 
 
 def _number(result: dict[str, Any]) -> int:
