@@ -45,12 +45,13 @@ def test_the_bootstrap_interval_is_that_of_the_normal_law_for_many_users():
     assert metrics.bootstrap_interval(np.ones(5)) == (1, 1)
 
 
-def test_the_bootstrap_interval_is_that_of_resampled_means():
+def test_the_bootstrap_interval_is_that_of_resampled_means(monkeypatch):
+    monkeypatch.setattr(uncertainty, "N_RESAMPLES", 20_000)
     values = np.random.default_rng(5).random(300) ** 3
     rng = np.random.default_rng(9)
     means = rng.choice(values, size=(100_000, 300)).mean(axis=1)
-    expected = np.quantile(means, [0.1, 0.9])
-    found = metrics.bootstrap_interval(values, confidence=0.8, n_resamples=20_000, seed=7)
+    expected = np.quantile(means, [0.025, 0.975])
+    found = metrics.bootstrap_interval(values, seed=7)
     assert found == pytest.approx(expected, abs=1e-3)
 
 
@@ -66,10 +67,11 @@ def test_intervals_and_tests_do_not_depend_on_the_batches(monkeypatch, draws):
     assert metrics.paired(values, values * 0) == expected
 
 
-def test_half_a_million_users_take_megabytes():
+def test_half_a_million_users_take_megabytes(monkeypatch):
+    monkeypatch.setattr(uncertainty, "N_RESAMPLES", 10)
     values = np.random.default_rng(0).random(500_000)
     tracemalloc.start()
-    metrics.paired(values, values[::-1], n_resamples=10)
+    metrics.paired(values, values[::-1])
     peak = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
     assert peak < 60  # MiB; all resamples at a time would take 76 and more
@@ -209,27 +211,35 @@ def test_beyond_accuracy_holds_the_parts():
     assert np.isnan(found["diversity (none)"])
 
 
-def test_the_sign_flip_test_is_near_the_exact_one_over_all_signs():
+def test_the_sign_flip_test_is_near_the_exact_one_over_all_signs(monkeypatch):
+    monkeypatch.setattr(uncertainty, "N_RESAMPLES", 20_000)
     differences = np.array([0.9, -0.2, 0.4, 0.0, 0.7, -0.1, 0.3])
     sums = [abs(np.dot(signs, differences)) for signs in product([-1, 1], repeat=7)]
     exact = np.mean(np.array(sums) >= abs(differences.sum()) - 1e-12)
-    found = metrics.paired(differences, np.zeros(7), n_resamples=20_000)
+    found = metrics.paired(differences, np.zeros(7))
     assert found.difference == pytest.approx(2 / 7)
     assert found.p_value == pytest.approx(exact, abs=0.01)
 
 
-def test_the_paired_test_agrees_with_the_t_test_for_many_users():
+def test_sums_that_are_equal_on_paper_are_ties():
+    differences = np.array([0.1, 0.2, -0.3] * 5)
+    assert differences.sum() != 0  # in floats
+    assert metrics.paired(differences, np.zeros(15)).p_value == 1
+
+
+def test_the_paired_test_agrees_with_the_t_test_for_many_users(monkeypatch):
+    monkeypatch.setattr(uncertainty, "N_RESAMPLES", 10_000)
     rng = np.random.default_rng(1)
     first = rng.normal(size=3_000)
     second = first - rng.normal(0.05, 1.0, size=3_000)
-    found, t_test = metrics.paired(first, second, n_resamples=10_000), ttest_rel(first, second)
+    found, t_test = metrics.paired(first, second), ttest_rel(first, second)
     assert found.p_value == pytest.approx(t_test.pvalue, abs=0.005)
     low, high = t_test.confidence_interval()
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.003)
 
 
 def test_the_p_value_never_is_zero():
-    assert metrics.paired(np.ones(50), np.zeros(50), n_resamples=99).p_value == 1 / 100
+    assert metrics.paired(np.ones(50), np.zeros(50)).p_value == 1 / 2001
 
 
 scores = np.array([[0.4, 0.3, 0.2, 0.1]] * 3)
@@ -295,11 +305,6 @@ counts = np.array([5, 3, 1, 0])
         (lambda: metrics.bootstrap_interval(np.array([])), "values is empty"),
         (lambda: metrics.bootstrap_interval(np.array([1, np.nan])), "holds 1 values that are NaN"),
         (lambda: metrics.bootstrap_interval(scores), r"shape \(3, 4\), expected one value"),
-        (lambda: metrics.bootstrap_interval(scores[0], confidence=95), "confidence is 95"),
-        (
-            lambda: metrics.bootstrap_interval(scores[0], n_resamples=0),
-            "n_resamples. must be positive",
-        ),
         (lambda: metrics.paired(scores[0], scores[0, :3]), "first has 4 users and second 3"),
         (
             lambda: metrics.paired(pd.Series(scores[0]), pd.Series(scores[0], index=[1, 2, 3, 4])),

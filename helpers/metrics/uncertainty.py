@@ -11,23 +11,16 @@ DRAWS = 1_000_000
 """Random draws held in memory at a time: 500,000 users take megabytes, not gigabytes."""
 
 N_RESAMPLES = 2_000
+"""Bootstrap samples, and sign flips; the smallest p-value is ``1 / (1 + N_RESAMPLES)``."""
 
 
-def bootstrap_interval(
-    values: np.ndarray | pd.Series,
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of a mean over users, by resampling users.
+def bootstrap_interval(values: np.ndarray | pd.Series, *, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of a mean over users, by resampling users.
 
     Parameters
     ----------
     values : float ndarray or Series of shape (n_users,)
         One value for each user.
-    confidence : float between 0 and 1
-    n_resamples : int, at least 1
     seed : int
 
     Returns
@@ -50,15 +43,12 @@ def bootstrap_interval(
     (1.0, 1.0)
     """
     values = _user_values("values", values)
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}, expected a share such as 0.95")
     if len(values) == 1:
         return float(values[0]), float(values[0])
     low, high = stats.bootstrap(
         (values,),
         np.mean,
-        confidence_level=confidence,
-        n_resamples=n_resamples,
+        n_resamples=N_RESAMPLES,
         batch=max(1, DRAWS // len(values)),
         method="percentile",
         rng=np.random.default_rng(seed),
@@ -92,22 +82,16 @@ class Paired:
 
 
 def paired(
-    first: np.ndarray | pd.Series,
-    second: np.ndarray | pd.Series,
-    *,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
+    first: np.ndarray | pd.Series, second: np.ndarray | pd.Series, *, seed: int = 0
 ) -> Paired:
     """Whether two models differ, from the difference within each user.
 
-    ``p = (1 + #{flips with |mean| >= |observed mean|}) / (1 + n_resamples)``
+    ``p = (1 + #{flips with |mean| >= |observed mean|}) / (1 + flips)``
 
     Parameters
     ----------
     first, second : float ndarray or Series of shape (n_users,)
         The same metric of the same users under two models. The indexes of two Series must agree.
-    n_resamples : int, at least 1
-        Bootstrap samples, and sign flips; the smallest p-value is ``1 / (1 + n_resamples)``.
     seed : int
 
     Returns
@@ -147,9 +131,8 @@ def paired(
             "order; evaluate both models on the same rows"
         )
     differences = _user_values("first", first) - _user_values("second", second)
-    low, high = bootstrap_interval(differences, n_resamples=n_resamples, seed=seed)
-    p_value = _sign_flip(differences, n_resamples, seed)
-    return Paired(float(differences.mean()), low, high, p_value)
+    low, high = bootstrap_interval(differences, seed=seed)
+    return Paired(float(differences.mean()), low, high, _sign_flip(differences, seed))
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -167,7 +150,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def _sign_flip(differences: np.ndarray, n_resamples: int, seed: int) -> float:
+def _sign_flip(differences: np.ndarray, seed: int) -> float:
     """p-value of the mean difference under random signs."""
     moved = differences[differences != 0]  # a sign changes nothing elsewhere
     if len(moved) == 0:
@@ -183,7 +166,7 @@ def _sign_flip(differences: np.ndarray, n_resamples: int, seed: int) -> float:
         np.ones(len(moved)),
         partial(np.random.default_rng([seed, 1]).choice, (-1.0, 1.0)),
         size_of_sum,
-        n_resamples=n_resamples,
+        n_resamples=N_RESAMPLES,
         batch=max(1, DRAWS // len(moved)),
         alternative="greater",
     )
