@@ -75,7 +75,7 @@ def test_titles_are_shown_as_they_are_and_no_film_is(shop):
         page = (outcome.index.parent / f"{name}.html").read_text(encoding="utf-8")
         assert (
             "movielens"
-            not in page.lower().replace("movielens-100k", "").partition('id="References"')[0]
+            not in page.lower().replace("movielens-100k", "").partition('id="references"')[0]
         )
         assert " film" not in page
         assert "©" not in page
