@@ -1,25 +1,29 @@
 """Run the notebooks: which can answer, two at a time, and what is kept when one of them fails."""
 
 import ast
-import asyncio
 import difflib
 import hashlib
+import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Semaphore
 from typing import Any, NamedTuple
 
 import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+import papermill
+import psutil
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
-from papermill.iorw import load_notebook_node
-from papermill.parameterize import parameterize_notebook
-from tqdm import tqdm
+from papermill.exceptions import PapermillExecutionError
+from papermill.execute import remove_error_markers
 
 from helpers import datasets, io
 from helpers.datasets import Dataset
@@ -29,6 +33,7 @@ NEEDS = {2: 1, 3: 2, 4: 2, 5: 4, 6: 2}
 """By number of a notebook: the one whose files it reads."""
 
 AT_A_TIME = 2
+logging.getLogger("papermill").setLevel(logging.ERROR)  # its remarks are of no use to the user
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -138,7 +143,7 @@ def run(
         }
         jobs[number] = Job(
             paths[number],
-            root / folder / "notebooks" / paths[number].name,
+            (root / folder / "notebooks" / paths[number].name).resolve(),
             {key: given[key] for key in given if key in known and given[key] != known[key].default},
             {"data_sha256": looked_at[name][0], **given, "failed": ""},
             left_out=looked_at[name][1].get(number, ""),
@@ -151,7 +156,8 @@ def run(
             (target / old).unlink(missing_ok=True)
         job.executed.unlink(missing_ok=True)
     try:
-        asyncio.run(_execute_all(jobs, {"PORTFOLIO_REPORTS": str(target.resolve())}))
+        with _surroundings(root / "notebooks", PORTFOLIO_REPORTS=str(target.resolve())):
+            _execute_all(jobs)
     finally:  # after Ctrl-C, too
         _render(jobs, target, datasets.slug(dataset))
     failed = [f"notebook {number}: {job.failed}" for number, job in jobs.items() if job.failed]
@@ -166,12 +172,13 @@ def save_notebooks(numbers: Sequence[int] = (), root: Path = Path()) -> None:
     paths = _find(root)
     for number in numbers or paths:
         path = paths[number]
-        notebook, failed = asyncio.run(_execute(path, {}, {}))
+        with _surroundings(path.parent):
+            notebook, failed = _execute(path, {})
         texts = [out.text for cell in notebook.cells for out in cell.get("outputs", [])
                  if out.get("name") == "stderr"]  # fmt: skip
         if failed or texts:
             why = failed or f"wrote to stderr: {texts[0].strip()}"
-            raise PortfolioError(f"{path} {why}; it was not saved")
+            raise PortfolioError(f"{path.name} {why}; it was not saved")
         io.write_text(path, nbformat.writes(notebook) + "\n")
 
 
@@ -246,7 +253,7 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
 
 def _find(root: Path) -> dict[int, Path]:
     """The notebooks by number."""
-    paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    paths = sorted((root / "notebooks").resolve().glob("[0-9][0-9]_*.ipynb"))
     if not paths:
         raise PortfolioError(f"no notebooks in {root / 'notebooks'}; run this in the project")
     return {int(path.name[:2]): path for path in paths}
@@ -320,64 +327,75 @@ def _require_needed(jobs: Mapping[int, Job], paths: Mapping[int, Path]) -> None:
                 )
 
 
-async def _execute_all(jobs: Mapping[int, Job], environment: Mapping[str, str]) -> None:
+def _execute_all(jobs: Mapping[int, Job]) -> None:
     """Run the notebooks, each as soon as what it needs is done."""
-    # nbclient would take Ctrl-C for itself and end one kernel; asyncio.run ends all.
-    loop = asyncio.get_running_loop()
-    setattr(loop, "add_signal_handler", lambda *_: None)  # noqa: B010 (mypy forbids to assign it)
-    slots = asyncio.Semaphore(AT_A_TIME)
-    ended = {number: asyncio.Event() for number in jobs}
+    slots, stopped = Semaphore(AT_A_TIME), Event()
+    ended: dict[int, Future[None]] = {}
 
-    async def run_one(number: int, job: Job) -> None:
+    def run_one(number: int, job: Job) -> None:
         need = NEEDS.get(number, 0)
         if need in jobs:
-            await ended[need].wait()
+            ended[need].result()
             if (jobs[need].failed or jobs[need].left_out) and not job.left_out:
                 job.left_out = f"It was left out, since it needs what notebook {need} writes."
-        if not job.left_out:
-            async with slots:
-                notebook, job.failed = await _execute(job.path, job.values, environment)
-                notebook.metadata.run = {**job.manifest, "failed": job.failed}
-                io.write_text(job.executed, nbformat.writes(notebook) + "\n")
-        ended[number].set()
+        with slots:
+            if not job.left_out and not stopped.is_set():
+                notebook, failed = _execute(job.path, job.values)
+                if not stopped.is_set():
+                    job.failed = failed
+                    notebook.metadata.run = {**job.manifest, "failed": failed}
+                    io.write_text(job.executed, nbformat.writes(notebook) + "\n")
 
     # Those that others wait for come first.
     order = sorted(jobs, key=lambda number: (number not in NEEDS.values(), number))
-    await asyncio.gather(*(run_one(number, jobs[number]) for number in order))
-
-
-async def _execute(
-    path: Path, values: Mapping[str, Any], environment: Mapping[str, str]
-) -> tuple[NotebookNode, str]:
-    """The executed notebook, which ends with the failing cell, and why it failed."""
-    notebook = load_notebook_node(str(path))
-    if values:
-        notebook = parameterize_notebook(notebook, dict(values), language="python")
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.update(outputs=[], execution_count=None)
-    n_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
-    failed, start = "", time.monotonic()
-    with tqdm(total=n_cells, desc=path.stem, unit="cell", file=sys.stderr, disable=None) as bar:
-        client = NotebookClient(
-            notebook,
-            timeout=None,
-            kernel_name="python3",
-            extra_arguments=["--log-level=CRITICAL"],  # of the kernel itself, on the terminal
-            record_timing=False,
-            store_widget_state=False,
-            resources={"metadata": {"path": str(path.parent)}},
-            on_cell_executed=lambda **_: bar.update(),
-        )
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        for number in order:
+            ended[number] = pool.submit(run_one, number, jobs[number])
         try:
-            own = {"OPENBLAS_NUM_THREADS": "1", "PORTFOLIO_NOTEBOOK": path.stem}
-            await client.async_execute(env={**os.environ, **environment, **own})
-        except CellExecutionError as error:
+            for future in ended.values():
+                future.result()
+        except KeyboardInterrupt:
+            stopped.set()
+            for kernel in psutil.Process().children(recursive=True):
+                kernel.kill()
+            raise
+
+
+@contextmanager
+def _surroundings(folder: Path, **environment: str) -> Iterator[None]:
+    """Where kernels start, and what they find in their environment."""
+    before = dict(os.environ)
+    os.environ.update(environment, OPENBLAS_NUM_THREADS="1")
+    try:
+        with chdir(folder):  # papermill's own change of folder is not made for two at a time
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _execute(path: Path, values: Mapping[str, Any]) -> tuple[NotebookNode, str]:
+    """The executed notebook, which ends with the failing cell, and why it failed."""
+    failed, start = "", time.monotonic()
+    with TemporaryDirectory() as folder:
+        executed = Path(folder) / path.name
+        try:
+            papermill.execute_notebook(
+                str(path).replace("{", "{{").replace("}", "}}"),  # it formats paths
+                executed,
+                parameters=dict(values),
+                kernel_name="python3",
+                language="python",
+                extra_arguments=["--log-level=CRITICAL"],  # of the kernel itself, on the terminal
+                record_timing=False,
+                store_widget_state=False,
+                progress_bar={"desc": path.stem, "file": sys.stderr, "disable": None},
+            )
+        except PapermillExecutionError as error:
             failed = f"{error.ename}: {error.evalue}"
-        except DeadKernelError:  # which is what nbclient makes of a cancelled task, too
-            if (task := asyncio.current_task()) and task.cancelling():
-                raise asyncio.CancelledError from None
+        except DeadKernelError:
             failed = "the kernel died, most often because memory ran out"
+        notebook = html.read(executed)
     failed = _strip(notebook, failed)
     if not sys.stderr.isatty():
         print(f"{path.stem}: {time.monotonic() - start:.0f} s", file=sys.stderr)
@@ -386,6 +404,7 @@ async def _execute(
 
 def _strip(notebook: NotebookNode, failed: str) -> str:
     """Remove what differs between two equal runs and what follows a failure; say where it was."""
+    remove_error_markers(notebook)
     notebook.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
