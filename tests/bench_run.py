@@ -1,9 +1,8 @@
 """Seconds and memory of whole runs, as `make run DATASET=...` does them: `make bench`.
 
 Three logs: made up with 100,000 rows and 10,000 items, MovieLens 1M, and made up with 10 million
-rows. Notebooks 1 to 6 run as a user runs them, two at a time; the memory of each is that of its
-kernel with its children, sampled twice a second, and of the run that of all of them together.
-Results go to reports/results/bench_run.json.
+rows. Notebooks 1 to 6 run as a user runs them, two at a time; the memory is that of the run with
+all its kernels, sampled twice a second. Results go to reports/results/bench_run.json.
 """
 
 import argparse
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -47,33 +46,26 @@ def power_law(n_rows: int, n_users: int, n_items: int) -> pd.DataFrame:
     )
 
 
-def sample(process: psutil.Process) -> dict[str, int]:
-    """Bytes of each notebook's kernel with its children, and of the whole run."""
-    found: dict[str, int] = defaultdict(int)
+def memory(process: psutil.Process) -> int:
+    """Bytes of a process with its children, the kernels."""
+    total = 0
     for each in [process, *process.children(recursive=True)]:
-        try:
-            size = each.memory_info().rss
-            name = each.environ().get("PORTFOLIO_NOTEBOOK", "") if each != process else ""
-        except psutil.Error:  # it has just ended
-            continue
-        found["all"] += size
-        if name:
-            found[name] += size
-    return found
+        with suppress(psutil.Error):  # it has just ended
+            total += each.memory_info().rss
+    return total
 
 
 def run(dataset: str) -> dict[str, object]:
-    """One run: seconds and the peak of memory, of each notebook and of all."""
+    """One run: its seconds, those of each notebook, and its peak of memory."""
     command = [sys.executable, "-m", "helpers", "run", "--dataset", dataset]
     start = time.monotonic()
     with tempfile.TemporaryFile("w+") as lines:
         process = subprocess.Popen(
             [*command, "--notebooks", NOTEBOOKS], cwd=ROOT, stderr=lines, stdout=lines
         )
-        peaks: dict[str, int] = defaultdict(int)
+        peak = 0
         while process.poll() is None:
-            for name, size in sample(psutil.Process(process.pid)).items():
-                peaks[name] = max(peaks[name], size)
+            peak = max(peak, memory(psutil.Process(process.pid)))
             time.sleep(0.5)
         seconds = time.monotonic() - start
         lines.seek(0)
@@ -83,11 +75,8 @@ def run(dataset: str) -> dict[str, object]:
     return {
         "ended": process.returncode == 0,
         "seconds": round(seconds),
-        "peak_gib": round(peaks["all"] / 2**30, 2),
-        "notebooks": {
-            name: {"seconds": int(text.split()[0]), "peak_gib": round(peaks[name] / 2**30, 2)}
-            for name, text in sorted(ended)
-        },
+        "peak_gib": round(peak / 2**30, 2),
+        "notebooks": {name: int(text.split()[0]) for name, text in sorted(ended)},
     }
 
 
