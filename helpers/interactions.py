@@ -41,10 +41,6 @@ class Interactions:
     manifest : dict
         Where a loaded file comes from; empty otherwise.
 
-    Notes
-    -----
-    A subset made by :meth:`select` (one side of a split) keeps the shape and both indexes, so
-    that an index means the same user or item on both sides.
     """
 
     user_items: csr_matrix
@@ -67,23 +63,13 @@ class Interactions:
             known, ``timestamp`` (UTC). The order of the rows breaks ties in time; without times
             it is the order of the events.
         aggregate : {"sum", "max", "last", "count"}
-            What the events of one pair become: the sum or maximum of their values, the value of
-            the latest, or their number. The pair's time is that of its latest event.
+            What the events of a pair become: the sum or maximum of their values, the value of the
+            latest, or their number. Zeros are dropped before; users and items with nothing but
+            zeros keep their row or column, which is empty.
 
         Returns
         -------
         Interactions
-
-        Raises
-        ------
-        ValueError
-            For a missing column, a null, a negative or non-finite value, a frame without events of
-            positive value, or an unknown ``aggregate``.
-
-        Notes
-        -----
-        Zeros are dropped before events are merged, so ``count`` counts events of positive value.
-        Users and items with nothing but zeros keep their row or column, which is empty.
 
         Examples
         --------
@@ -119,12 +105,13 @@ class Interactions:
             "last": values[ends],
             "count": (ends - starts + 1).astype(np.float64),
         }[aggregate]
+        latest = events[ends]
         return cls(
-            user_items=csr_matrix((data, columns, _indptr(rows, shape[0])), shape=shape),
-            user_ids=pd.Index(user_ids, dtype="str"),
-            item_ids=pd.Index(item_ids, dtype="str"),
-            timestamps=None if times is None else times[events[ends]],
-            order=order[events[ends]],
+            csr_matrix((data, columns, _indptr(rows, shape[0])), shape=shape),
+            pd.Index(user_ids, dtype="str"),
+            pd.Index(item_ids, dtype="str"),
+            timestamps=None if times is None else times[latest],
+            order=order[latest],
             n_zeros_dropped=len(frame) - len(events),
             n_merged=len(events) - len(starts),
         )
@@ -143,17 +130,7 @@ class Interactions:
         return np.repeat(np.arange(self.n_users), self.user_counts), self.user_items.indices
 
     def select(self, keep: np.ndarray) -> "Interactions":
-        """The cells where ``keep`` is True, in the same user and item space.
-
-        Parameters
-        ----------
-        keep : bool ndarray of shape (nnz,)
-            Aligned with ``user_items.data``.
-
-        Returns
-        -------
-        Interactions
-        """
+        """The cells where ``keep`` (aligned with ``user_items.data``) is True; all indexes stay."""
         rows, columns = self.cells()
         kept = (self.user_items.data[keep], columns[keep], _indptr(rows[keep], self.n_users))
         return replace(
@@ -241,46 +218,17 @@ class Interactions:
         return str(self.user_ids[by_activity[self.n_users // 2]])
 
     def save(self, path: str | Path, manifest: dict[str, Any]) -> None:
-        """Write everything to one ``.npz`` file (no pickle), whole or not at all.
-
-        Parameters
-        ----------
-        path : path ending in ``.npz``
-        manifest : dict
-            The data set, its checksum and the parameters: see :func:`helpers.io.write_arrays`.
-        """
-        arrays = {
-            "data": self.user_items.data,
-            "indices": self.user_items.indices,
-            "indptr": self.user_items.indptr,
-            "order": self.order,
-            "user_ids": _bytes(self.user_ids),
-            "item_ids": _bytes(self.item_ids),
-            "counts": np.array([self.n_zeros_dropped, self.n_merged]),
-        }
+        """Write everything to one ``.npz`` file, with the data set's checksum and parameters."""
+        arrays = {name: getattr(self.user_items, name) for name in ("data", "indices", "indptr")}
+        arrays |= {"user_ids": _bytes(self.user_ids), "item_ids": _bytes(self.item_ids)}
+        arrays |= {"order": self.order, "counts": np.array([self.n_zeros_dropped, self.n_merged])}
         if self.timestamps is not None:
             arrays["timestamps"] = self.timestamps
         io.write_arrays(Path(path), arrays, manifest)
 
     @classmethod
     def load(cls, path: str | Path, expect: Mapping[str, Any] | None = None) -> "Interactions":
-        """Read what :meth:`save` wrote.
-
-        Parameters
-        ----------
-        path : path
-        expect : mapping, optional
-            What the manifest must hold, so that no file of another run is used by mistake.
-
-        Returns
-        -------
-        Interactions
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            If the file is not there; if it is damaged, something else, or of another run.
-        """
+        """Read what :meth:`save` wrote; ``expect`` is what its manifest must hold."""
         arrays, manifest = io.read_arrays(Path(path), expect)
         if "user_ids" not in arrays:
             raise ValueError(f"{path} holds no interactions, but {sorted(arrays)}")
@@ -296,7 +244,7 @@ class Interactions:
 
 
 def check_user_items(user_items: Any, n_users: int, n_items: int) -> csr_matrix:
-    """The matrix itself, if it has users as rows and items as columns.
+    """The matrix itself, if it has users as rows, items as columns and a value in each cell.
 
     Parameters
     ----------
@@ -307,15 +255,11 @@ def check_user_items(user_items: Any, n_users: int, n_items: int) -> csr_matrix:
     Returns
     -------
     csr_matrix
-        ``user_items``, unchanged.
 
     Raises
     ------
-    TypeError
-        If it is no CSR matrix.
-    ValueError
-        If it has another shape (a transposed matrix is named as such), holds a stored zero, NaN
-        or an infinite value.
+    TypeError, ValueError
+        If it is no CSR matrix; if it has another shape, a stored zero, NaN or an infinite value.
 
     Examples
     --------
@@ -346,21 +290,6 @@ did you mean user_items.T.tocsr()?
             "confidence 0; drop them with user_items.eliminate_zeros()"
         )
     return user_items
-
-
-def matrix_bytes(n_users: int, n_items: int, nnz: int) -> dict[str, int]:
-    """Memory of a float64 matrix in bytes, stored dense and as CSR.
-
-    ``dense = 8 n_users n_items``, ``csr = (8 + w) nnz + w (n_users + 1)``, where an index takes
-    ``w = 4`` bytes, and 8 from 2**31 on.
-
-    Examples
-    --------
-    >>> matrix_bytes(n_users=2, n_items=3, nnz=2)
-    {'dense': 48, 'csr': 36}
-    """
-    width = 4 if max(nnz, n_items) < 2**31 else 8
-    return {"dense": 8 * n_users * n_items, "csr": (8 + width) * nnz + width * (n_users + 1)}
 
 
 def _check_frame(frame: pd.DataFrame, aggregate: str) -> np.ndarray:

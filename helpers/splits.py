@@ -26,11 +26,6 @@ class Split:
         Same shape, same indexes, no pair in common.
     n_repeated : int
         Pairs of the test period that are left out of test, because train holds them already.
-
-    Raises
-    ------
-    ValueError
-        On construction, if the sides have different indexes or share a pair.
     """
 
     train: Interactions

@@ -9,7 +9,7 @@ from logs_fixtures import frame, logs
 from scipy.sparse import csr_matrix
 
 from helpers import io
-from helpers.interactions import Interactions, check_user_items, matrix_bytes
+from helpers.interactions import Interactions, check_user_items
 
 
 @given(logs())
@@ -193,13 +193,6 @@ def test_other_wrong_matrices_are_refused():
         check_user_items(stored_zero, 2, 3)
     with pytest.raises(ValueError, match="NaN or infinite"):
         check_user_items(csr_matrix([[np.nan]]), 1, 1)
-
-
-def test_the_memory_formula_equals_the_measured_bytes():
-    matrix = csr_matrix(np.eye(5, 7))
-    measured = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
-    assert matrix_bytes(5, 7, 5) == {"dense": np.eye(5, 7).nbytes, "csr": measured}
-    assert matrix_bytes(10, 10, 2**31)["csr"] == 16 * 2**31 + 8 * 11
 
 
 def test_an_example_user_is_the_preferred_or_a_median_one():
