@@ -383,16 +383,18 @@ def crowd(seed: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_order_of_rows_does_not_matter(seed: int) -> None:
     rows = crowd(seed)
     mixed = rows.sample(frac=1, random_state=seed)
-    pd.testing.assert_frame_equal(facts(rows), facts(mixed))
-    pd.testing.assert_frame_equal(verdict(rows), verdict(mixed))
+    evidence = [facts(each) for each in (rows, mixed)]
+    pd.testing.assert_frame_equal(*evidence)
+    verdicts = [behaviour.judge(each, behaviour.Thresholds()) for each in evidence]
+    pd.testing.assert_frame_equal(*verdicts)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_judging_what_remains_changes_nothing(seed: int) -> None:
     rows = crowd(seed)
@@ -407,7 +409,7 @@ def test_judging_what_remains_changes_nothing(seed: int) -> None:
     assert (second["staff_score"] <= before["staff_score"]).all()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_other_users_and_cancelled_rows_only_add(seed: int) -> None:
     rows = crowd(seed)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from sklearn.model_selection import train_test_split
 
-from helpers import metrics, store, weighting
+from helpers import cleaning, metrics, store, weighting
 from helpers.als import ExactALS
 from helpers.models import Baseline, ModelFactory
 from helpers.store.experiment import TwoByTwo, renamed
@@ -557,3 +557,15 @@ def test_a_cutoff_always_leaves_something_before_it():
         store.cutoff(crowded, 1)
     with pytest.raises(ValueError, match="needs at least 2"):
         store.cutoff(crowded.head(3), 0.5)
+
+
+def test_the_log_as_it_came_is_what_cleaning_without_rules_reads(soiled):
+    pairs = soiled.assign(order_id="7", value=2.0)
+    back = pairs[:3].assign(value=-1.0, order_id="C8")
+    back["timestamp"] += pd.Timedelta("1D")
+    dirty = pd.concat([pairs, pairs[:4], pairs[:2].assign(user_id=None), back])
+    cleaned = cleaning.clean(dirty)
+    assert (cleaned.frame["returned"] > 0).any()
+    assert set(cleaned.removed["rule"]) >= {"missing user", "cancellations", "duplicates"}
+    plain = cleaning.clean(dirty, rules=cleaning.Rules(without=tuple(cleaning.RULES)))
+    pd.testing.assert_frame_equal(store.as_logged(cleaned), plain.frame)

@@ -14,7 +14,7 @@ from helpers.store.models import (
     store_factories,
 )
 from helpers.store.serving import Serving, serve
-from helpers.store.split import StoreSplit, at_random, cutoff, leaks, since, store_split
+from helpers.store.split import StoreSplit, as_logged, at_random, cutoff, leaks, since, store_split
 
 __all__ = [
     "STORE_PROJECT",
@@ -23,6 +23,7 @@ __all__ = [
     "StoreSplit",
     "StoreTask",
     "TwoByTwo",
+    "as_logged",
     "at_random",
     "choose",
     "chosen_factory",

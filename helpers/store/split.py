@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from sklearn.model_selection import train_test_split
 
 from helpers import recommend, weighting
+from helpers.cleaning import Cleaned
 from helpers.interactions import Interactions
 from helpers.recommend import rank_items
 from helpers.splits import Split
@@ -339,3 +340,33 @@ def leaks(events: pd.DataFrame, in_test: np.ndarray) -> pd.Series:
         later = test[f"{whose}_id"].map(last) > test["timestamp"]
         found[f"{whose} later in train"] = later.mean()
     return pd.Series(found, dtype=np.float64)
+
+
+def as_logged(cleaned: Cleaned) -> pd.DataFrame:
+    """The log as it came: every valid row, kept or removed, in order of time.
+
+    Parameters
+    ----------
+    cleaned : Cleaned
+
+    Returns
+    -------
+    DataFrame
+        The columns of the source. A purchase of which a part was returned has its first value.
+
+    Examples
+    --------
+    >>> from helpers.cleaning import clean
+    >>> log = pd.DataFrame({
+    ...     "user": ["7", "7"], "item": ["a", "a"], "quantity": [3, -1], "order": ["1", "C2"],
+    ...     "time": ["2024-05-30", "2024-05-31"]})
+    >>> cleaned = clean(log)
+    >>> cleaned.frame["value"].tolist(), as_logged(cleaned)["value"].tolist()
+    ([2.0], [3.0, -1.0])
+    """
+    kept, removed = cleaned.frame, cleaned.removed.drop(columns=["file", "row", "rule"])
+    if "returned" in kept and "returned" not in removed:
+        kept = kept.assign(value=kept["value"] + kept["returned"])
+    log = pd.concat([kept[removed.columns], removed])
+    first = [name for name in ("timestamp", "user_id", "item_id", "event") if name in log]
+    return log.sort_values([*first, *log.columns.drop(first)], ignore_index=True)
