@@ -170,6 +170,19 @@ def test_ranks_and_auc_leave_out_the_training_set():
     assert np.isnan(metrics.auc(scores, relevant, alone)).all()
 
 
+def test_scores_are_compared_in_their_own_precision():
+    scores = np.array([[1.0, 1.0 + 1e-12, 0.0]])
+    assert metrics.percentile_ranks(scores, csr_matrix([[1, 0, 0]])).tolist() == [1 / 2]
+    assert metrics.auc(scores, csr_matrix([[0, 1, 0]])).tolist() == [1]
+
+
+def test_another_seed_draws_other_users_and_other_signs():
+    values = np.random.default_rng(0).normal(0.1, size=40)
+    found = [metrics.paired(values, np.zeros(40), seed=seed) for seed in (0, 1)]
+    assert found[0].low != found[1].low
+    assert found[0].p_value != found[1].p_value
+
+
 def test_stored_zeros_are_rows_of_weight_zero():
     scores = np.array([[0.9, 0.5, 0.5, 0.1]])
     joined = csr_matrix((np.array([0.0, 2, 0, 1]), ([0] * 4, range(4))), shape=(1, 4))

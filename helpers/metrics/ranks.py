@@ -41,9 +41,9 @@ def auc(scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None) -
     array([0.75])
     """
     positions, n_ranked, test = _positions(scores, test, train)
-    n_test = np.diff(test.indptr).astype(np.int64)  # the products outgrow 32 bits
-    users = np.repeat(np.arange(len(n_test)), n_test)
-    above = np.bincount(users, positions, minlength=len(n_test))
+    users = np.repeat(np.arange(test.shape[0]), np.diff(test.indptr))
+    n_test = np.bincount(users, minlength=test.shape[0])
+    above = np.bincount(users, positions, minlength=test.shape[0])
     pairs = n_test * (n_ranked - n_test)
     # `above` counts the items before each test item; r (r - 1) / 2 of them are test items, too.
     lost = above - n_test * (n_test - 1) / 2
