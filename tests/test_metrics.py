@@ -55,6 +55,12 @@ def test_the_bootstrap_interval_is_that_of_resampled_means(monkeypatch):
     assert found == pytest.approx(expected, abs=1e-3)
 
 
+def test_the_interval_stays_where_values_can_be():
+    low, high = metrics.bootstrap_interval(np.array([0.0] * 9 + [1.0]))
+    assert low == 0
+    assert 0.1 < high < 1
+
+
 def test_one_user_has_an_interval_without_width():
     assert metrics.bootstrap_interval(np.array([0.3])) == (0.3, 0.3)
 
@@ -78,7 +84,8 @@ def test_half_a_million_users_take_megabytes(monkeypatch):
 
 
 def test_the_verdict_is_that_of_the_interval():
-    pairs = {(0.1, 0.2): "ahead", (-0.2, -0.1): "behind", (-0.1, 0.1): "tied", (0, 0.1): "tied"}
+    pairs = {(0.1, 0.2): "ahead", (-0.2, -0.1): "behind", (-0.1, 0.1): "tied"}
+    pairs |= {(0, 0.1): "tied", (-0.1, 0): "tied"}
     for (low, high), verdict in pairs.items():
         assert metrics.Paired(0.05, low, high, 0.2).verdict == verdict
 

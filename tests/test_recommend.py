@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from helpers import recommend
 from helpers.als import ExactALS
 from helpers.interactions import Interactions
-from helpers.models import Popularity
+from helpers.models import EASE, Popularity
 
 TASTES = {"a": "Alien Brazil Contact", "b": "Alien Brazil Contact Dune", "c": "Emma Fargo",
           "d": "Emma Fargo Grease", "e": "Alien Emma"}  # fmt: skip
@@ -74,6 +74,11 @@ def test_the_lists_do_not_depend_on_the_blocks(recommender, monkeypatch):
     expected = recommend.top_n(recommender.model, user_items, 2)
     monkeypatch.setattr(recommend, "CELLS", 15)  # two users of seven items
     np.testing.assert_array_equal(recommend.top_n(recommender.model, user_items, 2), expected)
+    ease = EASE()  # it reads the histories of each block
+    ease.fit(user_items, show_progress=False)
+    in_blocks = recommend.top_n(ease, user_items, 2)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(in_blocks, recommend.top_n(ease, user_items, 2))
     empty = recommend.top_n(recommender.model, user_items, 2, users=np.array([], dtype=int))
     assert empty.shape == (0, 2)
 
@@ -155,9 +160,12 @@ def test_an_item_that_nobody_has_is_no_neighbour_and_has_none(recommender):
 
 
 def test_a_title_that_is_nearly_right_gets_suggestions(recommender):
-    for nearly in ("Brasil", "brazil"):
-        with pytest.raises(KeyError, match=f"the title '{nearly}'; did you mean 'Brazil'"):
+    for nearly in ("Brasil", "brazil", "BRASIL"):
+        with pytest.raises(
+            KeyError, match=f"the title '{nearly}'; did you mean 'Brazil'"
+        ) as caught:
             recommender.similar_items(nearly, 2)
+        assert str(caught.value).count("'Brazil'") == 1
     with pytest.raises(KeyError, match="did you mean 'Contact'"):  # a part, too short to be near
         recommender.find_item("con")
     with pytest.raises(KeyError, match=r"title 'xyzzy'\"$"):
@@ -180,12 +188,19 @@ def test_of_items_with_one_title_the_best_known_is_taken(recommender):
 def test_the_example_is_the_preferred_title_or_the_most_popular(recommender):
     assert recommender.example_title("Dune") == "Dune"
     assert recommender.example_title("Zardoz") == "Alien"
+    pairs = [("a", "x", 1.0, 0), ("a", "y", 1.0, 0), ("b", "y", 1.0, 0)]
+    interactions = Interactions.from_frame(frame(pairs))
+    items = pd.DataFrame({"item_id": ["x", "y"], "title": ["Few", "Many"]})
+    small = recommend.Recommender(fitted(interactions.user_items, 1), interactions, items)
+    assert small.example_title("Zardoz") == "Many"
 
 
 def test_an_item_without_a_title_is_shown_by_its_id(recommender):
     items = recommender.items.query("item_id != 'dune'")
+    items = pd.concat([items, items.assign(title="a second row of the item")])
     table = recommend.Recommender(recommender.model, recommender.interactions, items)
     assert table.recommend("a", 1)["title"].tolist() == ["dune"]
+    assert table.history("a", 1)["title"].tolist() == ["Contact"]
 
 
 def test_the_contributions_sum_to_the_score(recommender):
@@ -265,8 +280,17 @@ def test_infinite_scores_rank_first_and_minus_infinity_never():
     items, best = recommend.rank_items(scores, 5)
     assert items.tolist() == [[1, 4, 3, 0, -1], [-1] * 5]
     assert best[0].tolist() == [np.inf, np.inf, 3.0, 1.0, -np.inf]
-    items, _ = recommend.rank_items(scores[:1], 2, csr_matrix([[0, 1, 0, 0, 0]]))
-    assert items.tolist() == [[4, 3]]
+    items, best = recommend.rank_items(scores[:1], 4, csr_matrix([[0, 1, 0, 0, 0]]))
+    assert items.tolist() == [[4, 3, 0, -1]]
+    assert best[0].tolist() == [np.inf, 3.0, 1.0, -np.inf]
+
+
+def test_ties_just_beyond_the_candidates_are_ordered_by_index_too():
+    random = np.random.default_rng(0)
+    for n_ties in (24, 25, 26, 27) * 20:  # five places and twenty candidates more are looked at
+        scores, tied = np.zeros((1, 60)), np.sort(random.permutation(60)[:n_ties])
+        scores[0, tied] = 1 + 1e-13 * random.random(n_ties)
+        assert recommend.rank_items(scores, 5)[0][0].tolist() == tied[:5].tolist()
 
 
 def test_scores_that_agree_to_nine_decimals_are_equal_and_to_eight_are_not():
