@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.stats import ttest_rel
 
 from helpers import metrics
-from helpers.metrics import uncertainty
+from helpers.metrics import beyond, uncertainty
 
 test = csr_matrix([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0]])
 top_n = np.array([[0, 1, 2], [2, 3, 0], [0, 1, -1]])
@@ -199,17 +199,17 @@ def test_stored_zeros_are_rows_of_weight_zero():
 def test_beyond_accuracy_by_hand():
     lists = np.array([[0, 1], [0, 2], [-1, -1]])
     counts = np.array([8, 4, 1, 0])
-    assert metrics.gini(np.array([[0, 1], [2, 3]]), n_items=4) == 0
-    assert metrics.gini(np.array([[3], [3]]), n_items=4) == 0.75
-    assert metrics.popular_share(lists, counts) == 0.5  # 1 % of four items, rounded up: item 0
-    assert metrics.popular_share(lists, counts, top=1) == 1
-    np.testing.assert_array_equal(metrics.novelty(lists, counts, 8), [0.5, 1.5, np.nan])
-    assert metrics.novelty(np.array([[3]]), counts, 8) == 3  # nobody has it: as if one user had
+    assert beyond.gini(np.array([[0, 1], [2, 3]]), n_items=4) == 0
+    assert beyond.gini(np.array([[3], [3]]), n_items=4) == 0.75
+    assert beyond.popular_share(lists, counts) == 0.5  # 1 % of four items, rounded up: item 0
+    assert beyond.popular_share(lists, counts, top=1) == 1
+    np.testing.assert_array_equal(beyond.novelty(lists, counts, 8), [0.5, 1.5, np.nan])
+    assert beyond.novelty(np.array([[3]]), counts, 8) == 3  # nobody has it: as if one user had
     assert metrics.personalisation(lists) == pytest.approx(0.5)
     assert metrics.personalisation(np.array([[0, 1], [1, 0]])) == pytest.approx(0)
     assert np.isnan(metrics.personalisation(np.array([[0, 1], [-1, -1]])))
     genres = np.array([[1, 1], [1, 0], [0, 0], [0, 2]])
-    diversity = metrics.intra_list_diversity(np.array([[0, 1], [1, 3], [1, 2]]), genres)
+    diversity = beyond.intra_list_diversity(np.array([[0, 1], [1, 3], [1, 2]]), genres)
     np.testing.assert_allclose(diversity, [1 - np.sqrt(0.5), 1, np.nan])
 
 
@@ -315,13 +315,13 @@ counts = np.array([5, 3, 1, 0])
         (lambda: metrics.auc(scores, test, test[:2]), r"and train \(2, 4\)"),
         (lambda: metrics.percentile_ranks(broken, test), "NaN or infinite"),
         (lambda: metrics.coverage(top_n, 3), "from -1 to 3, expected -1 .padding. to 2"),
-        (lambda: metrics.gini(top_n * 0 - 1, 4), "top_n holds no item"),
-        (lambda: metrics.popular_share(top_n, counts, top=1.5), "top is 1.5"),
-        (lambda: metrics.popular_share(top_n, counts[:3]), "from -1 to 3"),
-        (lambda: metrics.novelty(top_n, -counts, 9), "counts go from -5 to 0"),
-        (lambda: metrics.novelty(top_n, counts, 4), "counts go from 0 to 5 but n_users is 4"),
-        (lambda: metrics.intra_list_diversity(top_n, broken.T), "NaN or infinite"),
-        (lambda: metrics.intra_list_diversity(top_n, scores), "from -1 to 3"),
+        (lambda: beyond.gini(top_n * 0 - 1, 4), "top_n holds no item"),
+        (lambda: beyond.popular_share(top_n, counts, top=1.5), "top is 1.5"),
+        (lambda: beyond.popular_share(top_n, counts[:3]), "from -1 to 3"),
+        (lambda: beyond.novelty(top_n, -counts, 9), "counts go from -5 to 0"),
+        (lambda: beyond.novelty(top_n, counts, 4), "counts go from 0 to 5 but n_users is 4"),
+        (lambda: beyond.intra_list_diversity(top_n, broken.T), "NaN or infinite"),
+        (lambda: beyond.intra_list_diversity(top_n, scores), "from -1 to 3"),
         (lambda: metrics.bootstrap_interval(np.array([])), "values is empty"),
         (lambda: metrics.bootstrap_interval(np.array([1, np.nan])), "holds 1 values that are NaN"),
         (lambda: metrics.bootstrap_interval(scores), r"shape \(3, 4\), expected one value"),

@@ -4,16 +4,7 @@
 ``test`` is the sparse matrix of the same users: a stored cell is a relevant item.
 """
 
-from helpers.metrics.beyond import (
-    beyond_accuracy,
-    coverage,
-    gini,
-    intra_list_diversity,
-    mean_overlap,
-    novelty,
-    personalisation,
-    popular_share,
-)
+from helpers.metrics.beyond import beyond_accuracy, coverage, mean_overlap, personalisation
 from helpers.metrics.lists import accuracy, definitions, hits
 from helpers.metrics.ranks import auc, percentile_ranks, roem
 from helpers.metrics.uncertainty import Paired, bootstrap_interval, paired, wilson
@@ -26,15 +17,11 @@ __all__ = [
     "bootstrap_interval",
     "coverage",
     "definitions",
-    "gini",
     "hits",
-    "intra_list_diversity",
     "mean_overlap",
-    "novelty",
     "paired",
     "percentile_ranks",
     "personalisation",
-    "popular_share",
     "roem",
     "wilson",
 ]
