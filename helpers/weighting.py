@@ -181,8 +181,7 @@ def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: floa
             f"timestamps has {len(timestamps)} entries, but user_items stores {user_items.nnz} "
             "cells; pass interactions.timestamps of the same interactions"
         )
-    faded = user_items.data * _fading(timestamps, half_life_days)
-    return _with_data(user_items, np.maximum(faded, TINY))
+    return _with_data(user_items, user_items.data * _fading(timestamps, half_life_days))
 
 
 def _fading(timestamps: np.ndarray, half_life_days: float) -> np.ndarray:

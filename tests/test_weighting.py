@@ -32,6 +32,8 @@ def test_the_cells_stay_and_every_weight_is_positive(name, log):
     assert (weighted.data > 0).all()
     assert weighted.dtype == np.float64
     assert (m != before).nnz == 0
+    assert not np.shares_memory(weighted.indices, m.indices)
+    assert not np.shares_memory(weighted.data, m.data)
 
 
 def test_values_by_hand():
