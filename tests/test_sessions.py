@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -83,6 +83,7 @@ def test_sessions_are_those_of_a_plain_loop(frame, gap):
     assert found.index.equals(frame.index)
 
 
+@settings(max_examples=15)
 @given(logs(min_size=1), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_matter(frame, random):
     order = list(range(len(frame)))
@@ -208,6 +209,7 @@ def test_funnel_by_hand():
     assert table.loc["cart", ["low", "high"]].tolist() == pytest.approx(list(interval))
 
 
+@settings(max_examples=20)
 @given(logs(min_size=1))
 def test_the_funnel_is_that_of_a_plain_loop(frame):
     frame = frame.assign(session_id=sessions.reconstruct(frame, gap="10s"))

@@ -543,3 +543,8 @@ def test_a_store_of_people_only(purchases):
         purchases, visitors_per_customer=0, declared=0, disguised=0, staff=0
     )
     assert set(store.users["kind"]) == {"customer"}
+
+
+def test_purchases_need_times(purchases):
+    with pytest.raises(ValueError, match="events has no times; orders, sessions"):
+        simulation.as_purchases(purchases.drop(columns="timestamp"))

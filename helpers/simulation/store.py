@@ -121,6 +121,8 @@ def as_purchases(events: pd.DataFrame) -> pd.DataFrame:
     >>> as_purchases(ratings)[["item_id", "order_id", "price"]].values.tolist()
     [['a', '7-1294048800', 1.0], ['b', '7-1294048800', 1.0]]
     """
+    if "timestamp" not in events:
+        raise ValueError("events has no times; orders, sessions and a split in time need them")
     bought = events[events["event"] == "purchase"]
     lines = (events if bought.empty else bought).reset_index(drop=True)
     lines = lines.assign(event="purchase", timestamp=lines["timestamp"].dt.floor("s"))

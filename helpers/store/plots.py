@@ -100,7 +100,7 @@ def gains(panels: Mapping[str, pd.DataFrame], label: str, title: str) -> Axes:
     """
     rows = max(map(len, panels.values()))
     _, axes = plt.subplots(
-        1, len(panels), figsize=(7.2, 1.3 + 0.36 * rows), sharey=True, squeeze=False
+        1, len(panels), figsize=(7.2, 1.3 + 0.36 * rows), sharex=True, sharey=True, squeeze=False
     )
     for ax, (name, table) in zip(axes[0], panels.items(), strict=True):
         places = np.arange(len(table))[::-1]
