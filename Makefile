@@ -125,7 +125,7 @@ $(READY): requirements.txt pyproject.toml
 		--disable-pip-version-check --require-hashes -r .venv/uv.txt \
 		|| { $(call not-installed,the installer uv); }
 	@touch $(INSTALLING)
-	@$(UV) pip install --python $(PYTHON) --require-hashes -r requirements.txt \
+	@$(UV) pip install --compile-bytecode --python $(PYTHON) --require-hashes -r requirements.txt \
 		|| { $(call not-installed,the dependencies (requirements.txt)); }
 	@$(UV) pip install --python $(PYTHON) --quiet --no-deps --no-build-isolation --editable .
 	@$(PYTHON) -c 'import matplotlib.font_manager'  # else its first use reports on stderr
