@@ -290,8 +290,9 @@ def _event(rows: pd.DataFrame, dialect: Dialect) -> Text:
 
 def _spelled(text: pd.Series, spelling: pd.Series) -> Text:
     """Whole numbers as ``12.0`` (spelling 1), any text with spaces around it (2)."""
-    number = text.str.fullmatch(r"-?[1-9]\d*").fillna(False).astype(bool)
-    spelled = text.mask((spelling == 1) & number, text + ".0")
+    ones = text[spelling == 1]  # few, and the expression is slow
+    number = ones.str.fullmatch(r"-?[1-9]\d*").fillna(False).astype(bool)
+    spelled = text.mask(number.reindex(text.index, fill_value=False), text + ".0")
     return spelled.mask((spelling == 2) & text.notna(), " " + text + " ")
 
 
@@ -311,6 +312,7 @@ def _time(times: pd.Series, dialect: Dialect) -> Text:
     if dialect.time == "text":
         return times.dt.strftime("%Y-%m-%d %H:%M:%S UTC")
     if dialect.time == "berlin":
-        local = times.dt.tz_convert("Europe/Berlin").dt.strftime("%Y-%m-%dT%H:%M:%S%z")
-        return local.str[:-2] + ":" + local.str[-2:]
+        local = times.dt.tz_convert("Europe/Berlin").dt.tz_localize(None)
+        hours = (local - times.dt.tz_localize(None)) // pd.Timedelta("1h")
+        return local.dt.strftime("%Y-%m-%dT%H:%M:%S") + "+0" + hours.astype("str") + ":00"
     return times.dt.strftime(dialect.time)
