@@ -288,20 +288,21 @@ def test_factors_start_with_the_length_of_the_paper():
 
 def test_nothing_derived_from_old_factors_outlives_a_fit():
     user_items = made_up()
+    item_users, user, item = user_items.T.tocsr(), 3, int(user_items[3].indices[0])
+    asks = [
+        lambda model: model.recalculate_user(user, user_items[user]),
+        lambda model: model.recalculate_item(item, item_users[item]),
+        lambda model: model.similar_users(user)[1],
+        lambda model: model.similar_items(item)[1],
+    ]
     model, fresh = IALS(4, iterations=2, **EXACT), IALS(4, iterations=4, **EXACT)
     model.fit(user_items, show_progress=False)
-    model.similar_items(3), model.similar_users(3)
-    model.recalculate_user(3, user_items[3])
-    model.recalculate_item(3, user_items.T.tocsr()[3])
+    before = [ask(model) for ask in asks]
     model.fit(user_items, show_progress=False)
     fresh.fit(user_items, show_progress=False)
-    assert (model.recalculate_user(3, user_items[3]) == model.user_factors[3]).all()
-    for ask in (
-        lambda m: m.recalculate_item(3, user_items.T.tocsr()[3]),
-        lambda m: m.similar_items(3)[1],
-        lambda m: m.similar_users(3)[1],
-    ):
+    for ask, old in zip(asks, before, strict=True):
         assert (ask(model) == ask(fresh)).all()
+        assert (ask(model) != old).any()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
