@@ -16,7 +16,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix, lil_matrix
 from tqdm import tqdm
 
-from helpers import als, files, recommend, splits
+from helpers import als, io, recommend, splits
 from helpers.interactions import Interactions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +145,7 @@ def main() -> None:
             }
         )
     path = ROOT / "reports" / "results" / "bench.json"
-    files.write_json(path, {"turns": TURNS, "steps": rows})
+    io.write_json(path, {"turns": TURNS, "steps": rows})
     table = pd.DataFrame(rows).set_index("step")
     print(table.drop(columns=["seconds", "peer_seconds"]).round(1).to_string())
     print(f"\nmedians of {TURNS} alternating turns; written to {path.relative_to(ROOT)}")
