@@ -1,4 +1,4 @@
-"""Figures of notebook 6: what cleaning removes, what it changes, and what that is worth."""
+"""Figures about a store: what cleaning removes, what it changes, and what that is worth."""
 
 from collections.abc import Mapping
 
