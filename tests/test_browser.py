@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -98,8 +99,8 @@ def broken_links(page: Page, path: Path) -> list[str]:
         if not target.exists():
             found.append(f"link to a file that is not there: {link}")
         elif parts.fragment and target.suffix == ".html":
-            anchor = f'id="{unquote(parts.fragment)}"'
-            if anchor.replace("&", "&amp;") not in target.read_text(encoding="utf-8"):
+            anchor = f'id="{escape(unquote(parts.fragment))}"'
+            if anchor not in target.read_text(encoding="utf-8"):
                 found.append(f"link to a place that is not there: {link}")
     return found
 
