@@ -322,8 +322,9 @@ def test_saving_in_place_is_stable_and_refuses_stderr_and_errors(tmp_path: Path)
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path.insert(0, sys.argv[2])
 from test_portfolio import dataset
 from helpers import portfolio
