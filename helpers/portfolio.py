@@ -225,7 +225,7 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     >>> items = pd.DataFrame({"item_id": ["x"], "title": ["x"]})
     >>> sentences, left_out = preflight(Dataset("log", log, items, "", "", "", []))
     >>> sentences[0], sorted(left_out)
-    ('The log has only one item, so there is nothing to choose from.', [2, 3, 4, 5, 6])
+    ('The log has only one item, so there is nothing to choose from.', [2, 3, 4, 5, 6, 7])
     """
     log = data.interactions
     n_users, n_items = log["user_id"].nunique(), log["item_id"].nunique()
@@ -248,6 +248,8 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     if pairs_of_users.max() == 1:
         why = f"It was left out. {sentences[len(data.notes)]} It needs several users with several "
         left_out = dict.fromkeys(NEEDS, why + "items: use a longer log.")
+    if "timestamp" not in log:
+        left_out[7] = "It was left out, since orders, sessions and a split in time need times."
     return sentences, left_out
 
 
