@@ -1,6 +1,5 @@
 """Any event log as the tidy frame, with an account of every row: read, validated, rules applied."""
 
-from helpers.cleaning.behaviour import Thresholds
 from helpers.cleaning.columns import ROLES
 from helpers.cleaning.pipeline import Cleaned, clean, column_names, read_items, read_log
 from helpers.cleaning.profile import oddities, shapes
@@ -15,7 +14,6 @@ __all__ = [
     "CleaningReport",
     "Finding",
     "Rules",
-    "Thresholds",
     "clean",
     "column_names",
     "oddities",

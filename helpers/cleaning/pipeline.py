@@ -54,7 +54,7 @@ class Cleaned:
     ----------
     report : CleaningReport
     accounts : DataFrame
-        Evidence and verdict for each account that was judged by its behaviour.
+        Evidence, signs and verdict for each account with enough views.
     folder : Path
         Holds ``clean.parquet``, ``removed.parquet``, ``quarantine.parquet`` and ``report.json``;
         a temporary one where no other was asked for.
@@ -412,7 +412,7 @@ def _run(
     )
     valid = " ANTI JOIN invalid USING (id)" if refused else ""
     connection.execute(f"CREATE VIEW events AS SELECT *{nothing} FROM ({read}){valid}")
-    verdicts = rules.apply(connection, wanted, scratch)
+    verdicts = rules.apply(connection, wanted)
     _write(connection, scratch, parts, quarantine, plan.fields)
     account = report.build(
         connection, wanted, verdicts, quarantine, [part.name for part in parts], plan.fields
@@ -428,7 +428,7 @@ def _run(
             )
             + "; correct the columns, or switch a rule off (Rules(without=[...]), or --without)"
         )
-    return account, verdicts.users
+    return account, verdicts.accounts
 
 
 @contextmanager

@@ -23,6 +23,9 @@ MIN_REPEATED_PAIRS = 10
 
 N_EXAMPLES = 3
 
+MANY_ROWS, MANY_BUYERS = 0.05, 0.01
+"""A rule that takes a larger share of the rows, or of those who bought, is reported."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -161,7 +164,9 @@ def build(
         *_repetition(connection),
         *_repeated_files(connection, part_names),
         *_quarantine_findings(quarantine, n_rows),
+        *_large(connection, counts, n_rows),
         *_netting(verdicts),
+        *_like_staff(verdicts.accounts),
     ]
     order = {"error": 0, "warning": 1, "note": 2}
     return CleaningReport(
@@ -318,6 +323,48 @@ def _quarantine_findings(quarantine: pd.DataFrame, n_rows: int) -> list[Finding]
             "error" if share > 0.1 else "warning",
             f"{len(quarantine):,} of {n_rows:,} rows ({share:.2%}) are in quarantine; the most "
             f"frequent reason: {reason} ({n:,}).",
+        )
+    ]
+
+
+def _large(
+    connection: duckdb.DuckDBPyConnection, counts: dict[str, int], n_rows: int
+) -> list[Finding]:
+    """Report the rules that took many rows, or the last purchase of many buyers."""
+    [(n_buyers,)] = connection.execute(
+        "SELECT count(DISTINCT user_id) FROM events WHERE event = 'purchase'"
+    ).fetchall()
+    lost = dict(
+        connection.execute(
+            """
+            SELECT rule, count(DISTINCT user_id) FROM events JOIN removed USING (id)
+                ANTI JOIN (SELECT user_id FROM alive WHERE event = 'purchase') USING (user_id)
+            WHERE event = 'purchase' GROUP BY rule
+            """
+        ).fetchall()
+    )
+    return [
+        Finding(
+            "warning",
+            f"The rule '{rule}' removed {counts[rule]:,} rows ({counts[rule] / n_rows:.1%}) and "
+            f"the last purchase of {lost.get(rule, 0):,} of {n_buyers:,} buyers: {what}. Look at "
+            "the examples; if they are good rows, change the rule or switch it off.",
+        )
+        for rule, what in RULES.items()
+        if counts.get(rule, 0) > MANY_ROWS * n_rows or lost.get(rule, 0) > MANY_BUYERS * n_buyers
+    ]
+
+
+def _like_staff(accounts: pd.DataFrame) -> list[Finding]:
+    suspects = list(accounts.index[accounts["like_staff"]]) if len(accounts) else []
+    if not suspects:
+        return []
+    few = ", ".join(map(str, suspects[:5])) + (", ..." if len(suspects) > 5 else "")
+    return [
+        Finding(
+            "note",
+            f"{len(suspects):,} accounts look at much in office hours and hardly buy ({few}). "
+            "They are kept; if they are staff, name them (staff_users, staff_addresses).",
         )
     ]
 

@@ -4,19 +4,19 @@ All rules leave each row either untouched or removed under the first rule that h
 are rows kept plus rows removed, always. None depends on the order of the rows.
 """
 
-import shutil
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from numbers import Real
+import difflib
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import crawleruseragents
 import duckdb
 import pandas as pd
-import pyarrow
-from pyarrow import compute
 
-from helpers.cleaning import behaviour
+from helpers.cleaning import accounts
 from helpers.cleaning.sql import literal
 from helpers.io import DatasetError
 
@@ -29,28 +29,20 @@ RULES = {
     "price": "a purchase for nothing or less",
     "service items": "postage, samples, adjustments: no product",
     "declared bots": "the user agent names a crawler",
-    "staff": "an account or an address that was given as staff",
-    "duplicates": "the same row once more, in every column that is read",
+    "staff": "an account, address or network that was given as staff",
+    "duplicates": "the same row once more, in every column of the file",
     "near duplicates": "the same click by the same user within seconds",
     "cancelled purchases": "a purchase that was cancelled later",
-    "bots": "the account behaves like a program",
-    "staff behaviour": "the account behaves like staff",
+    "bots": "the account behaves like a program, by two signs of timing or order",
 }
 """The rules in the order in which they are applied, each with what it removes."""
-
-EVIDENCE_ROWS = 5_000_000
-"""Rows from which evidence of behaviour is gathered at a time; it bounds the memory."""
 
 SERVICE_ITEMS = (
     r"post(age)?|dot|shipping|delivery|carriage|freight|handling|discount|manual|adjust(ment)?\d*|"
     r"bank charges|(amazon)?fee|commission|samples?|"
     r"gift[ _-]?(card|voucher|certificate).*|test[ _-]?\d*"
 )
-"""Item ids that are words for services in any store; a store's own codes are added to it."""
-
-
-LONGEST_GAP = 86_400
-"""Seconds beyond which nobody means the same click."""
+"""Item codes that are words for services in any store; a store's own codes are added to it."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +54,34 @@ class Rules:
     without : collection of str
         Names of rules (:data:`RULES`) that are switched off.
     earliest, latest : str or Timestamp, optional
-        First and last moment to keep; without ``latest``, a day from now.
+        First and last moment to keep, in the zone of the store; without ``latest``, a day from now.
     cancelled_orders : str
         Regular expression for the start of an order id that is a cancellation (``"C"`` followed by
         digits at UCI's Online Retail); empty for none.
     service_items : str
-        Regular expression for whole item ids, in any case, that are no products.
-    near_duplicate_seconds : float, at least 0
+        Regular expression for whole item ids, in any case, that are no products. It applies to
+        rows with an order or a price: a song called "Manual" is an item.
+    near_duplicate_seconds : float, 0 to 86,400
         Clicks (no purchases) of one user on one item are the same click up to this many seconds
         after the one before; 0 keeps all but equal times.
     staff_users, staff_addresses : collection of str
-        Accounts and addresses of the store's own people.
-    thresholds : behaviour.Thresholds
-        When an account behaves like a program or like staff.
+        The store's own accounts, and addresses or networks (``"192.0.2.0/28"``).
+    views_in_hour : int
+        Sign "fast": views in the busiest clock hour. 300 is one every 12 seconds for an hour.
+    regular_gaps, regular_factor, pause_seconds : int, float, float
+        Sign "regular": of so many gaps no longer than the pause, the third quartile is at most
+        this factor times the first. A timer that varies by half has 1.7; people have 5 and more.
+    clock_share, clock_hours : float, int
+        Sign "around the clock": so many hours in a row with a view in each; or, of three times as
+        many hours, this share lies in the user's quietest third of the day (evenly spread: .33).
+    ordered_steps, ordered_share : int, float
+        Sign "in order": of so many steps from one item to the next, this share goes up the item
+        ids, or down.
 
     Raises
     ------
     DatasetError
-        On construction, for an unknown rule, a pattern that is no regular expression, a negative
-        number of seconds, or dates that cannot be read.
+        On construction, if a value is of the wrong type or out of its range.
     """
 
     without: Collection[str] = ()
@@ -91,7 +92,14 @@ class Rules:
     near_duplicate_seconds: float = 2.0
     staff_users: Collection[str] = ()
     staff_addresses: Collection[str] = ()
-    thresholds: behaviour.Thresholds = field(default_factory=behaviour.Thresholds)
+    views_in_hour: int = 300
+    regular_gaps: int = 50
+    regular_factor: float = 2.0
+    pause_seconds: float = 7_200.0
+    clock_share: float = 0.17
+    clock_hours: int = 16
+    ordered_steps: int = 30
+    ordered_share: float = 0.9
 
     def __post_init__(self) -> None:
         for name in ("without", "staff_users", "staff_addresses"):
@@ -103,35 +111,96 @@ class Rules:
             raise DatasetError(f"there are no rules {unknown}; expected some of {', '.join(RULES)}")
         for name in ("cancelled_orders", "service_items"):
             pattern = getattr(self, name)
-            try:  # with the same library as the engine, which knows no look-ahead
-                compute.match_substring_regex(pyarrow.array([""]), pattern)
-            except (pyarrow.ArrowInvalid, TypeError) as error:
+            try:  # with the engine's own library, which knows no look-ahead
+                duckdb.execute("SELECT regexp_matches('', $1)", [str(pattern)])
+            except duckdb.Error as error:
                 raise DatasetError(
                     f"{name} is {pattern!r}, which is no regular expression ({error}); expected "
                     "one in the syntax of RE2, or an empty text for none"
                 ) from error
-        seconds = self.near_duplicate_seconds
-        if not isinstance(seconds, Real) or not 0 <= float(seconds) <= LONGEST_GAP:
-            raise DatasetError(
-                f"near_duplicate_seconds is {seconds!r}, expected a number from 0 to "
-                f"{LONGEST_GAP:,} (a day); to keep all clicks, switch the rule off"
-            )
-        if not isinstance(self.thresholds, behaviour.Thresholds):
-            raise DatasetError(f"thresholds is {self.thresholds!r}, expected Thresholds(...)")
-        start, end = self.period()
+        for name, least, most in _RANGES:
+            given = getattr(self, name)
+            if isinstance(given, bool) or not isinstance(given, int | float):
+                raise DatasetError(f"{name} is {given!r}, expected a number")
+            if not least <= given <= most:
+                raise DatasetError(f"{name} is {given}, expected {least:,} to {most:,}")
+        self.networks()
+        start, end = self.period("UTC")
         if start >= end:
             raise DatasetError(f"earliest is {start}, which is not before latest, {end}")
 
-    def period(self) -> tuple[pd.Timestamp, pd.Timestamp]:
+    @classmethod
+    def read(
+        cls, path: str | Path | None = None, given: Mapping[str, str] | None = None
+    ) -> "Rules":
+        """Rules from a TOML file and from texts such as those of a command line, which count more.
+
+        Parameters
+        ----------
+        path : path, optional
+            A TOML file with the attributes as keys: ``views_in_hour = 500``.
+        given : mapping of str to str, optional
+            Values as TOML writes them; quotes around texts may be left out.
+
+        Raises
+        ------
+        DatasetError
+            If the file cannot be read, or a name is unknown or a value wrong.
+
+        Examples
+        --------
+        >>> rules = Rules.read(given={"views_in_hour": "500", "earliest": "2024-01-01"})
+        >>> rules.views_in_hour, rules.earliest
+        (500, '2024-01-01')
+        """
+        values: dict[str, Any] = {}
+        if path is not None:
+            try:
+                values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise DatasetError(f"the rules {path} cannot be read ({error})") from error
+        values |= {name: _value(text) for name, text in (given or {}).items()}
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                raise DatasetError(f"there is no rule setting {name!r}; {hint}")
+        return cls(**values)
+
+    def period(self, zone: str) -> tuple[pd.Timestamp, pd.Timestamp]:
         """First and last moment to keep, in UTC."""
         now = pd.Timestamp.now(tz="UTC") + pd.Timedelta(days=1)
         first = self.earliest if self.earliest is not None else "1990-01-01"
         last = self.latest if self.latest is not None else now
-        return _moment("earliest", first), _moment("latest", last)
+        return _moment("earliest", first, zone), _moment("latest", last, zone)
+
+    def networks(self) -> list[IPv4Network | IPv6Network]:
+        """The addresses of staff; a single address is a network of one."""
+        try:
+            return [ip_network(str(each).strip(), strict=False) for each in self.staff_addresses]
+        except ValueError as error:
+            raise DatasetError(
+                f"staff_addresses has an entry that is neither an address nor a network ({error}); "
+                "expected such as 192.0.2.7 or 192.0.2.0/28"
+            ) from error
 
     def applies(self, rule: str) -> bool:
         """Whether a rule is switched on."""
         return rule not in self.without
+
+
+_RANGES = (
+    ("near_duplicate_seconds", 0, 86_400),
+    ("views_in_hour", 1, 1_000_000),
+    ("regular_gaps", 10, 1_000_000),
+    ("regular_factor", 1, 100),
+    ("pause_seconds", 1, 86_400),
+    ("clock_share", 0.01, 1 / 3),
+    ("clock_hours", 2, 10_000),
+    ("ordered_steps", 10, 1_000_000),
+    ("ordered_share", 0.5, 1),
+)
 
 
 @dataclass(frozen=True)
@@ -140,31 +209,29 @@ class Verdicts:
 
     Attributes
     ----------
-    users : DataFrame
-        Evidence and verdict for each account that was judged; empty without times.
+    accounts : DataFrame
+        As :func:`helpers.cleaning.accounts.classify` returns it; empty without times.
     n_reduced : int
         Purchases of which a part was returned: kept with what is left.
     n_unmatched : int
         Returns for which the log holds no purchase.
     """
 
-    users: pd.DataFrame
+    accounts: pd.DataFrame
     n_reduced: int
     n_unmatched: int
 
 
-def apply(connection: duckdb.DuckDBPyConnection, rules: Rules, scratch: Path) -> Verdicts:
+def apply(connection: duckdb.DuckDBPyConnection, rules: Rules) -> Verdicts:
     """Fill the table ``removed`` (id, rule) from the view ``events``.
 
     Parameters
     ----------
     connection : DuckDBPyConnection
         With the view ``events``: ``id``, the tidy columns (all of them; NULL where the log has
-        none) and ``fingerprint``. Also makes the tables ``reduced`` (id, value) and the view
-        ``alive``.
+        none) and ``fingerprint``; its time zone is that of the store. Also makes the tables
+        ``reduced`` (id, value) and the view ``alive``.
     rules : Rules
-    scratch : Path
-        An existing folder for what does not fit into memory.
 
     Returns
     -------
@@ -179,21 +246,36 @@ def apply(connection: duckdb.DuckDBPyConnection, rules: Rules, scratch: Path) ->
     if rules.applies("near duplicates"):
         _near_duplicates(connection, rules.near_duplicate_seconds)
     n_unmatched = _net(connection, rules) if rules.applies("cancelled purchases") else 0
-    users = _judge(connection, rules, scratch)
+    found = accounts.classify(connection, rules)
+    if rules.applies("bots") and len(found):
+        bots = pd.DataFrame({"user_id": found.index[found["is_bot"]].astype("str")})
+        connection.register("bots", bots)
+        connection.execute(
+            "INSERT INTO removed SELECT id, 'bots' FROM alive SEMI JOIN bots USING (user_id)"
+        )
+        connection.unregister("bots")
     [(n_reduced,)] = connection.execute(
         "SELECT count(*) FROM reduced ANTI JOIN removed USING (id)"
     ).fetchall()
-    return Verdicts(users, n_reduced, n_unmatched)
+    return Verdicts(found, n_reduced, n_unmatched)
 
 
-def _moment(name: str, value: str | pd.Timestamp) -> pd.Timestamp:
+def _value(text: str) -> Any:
+    """A text as TOML reads it, or as it is."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _moment(name: str, value: str | pd.Timestamp, zone: str) -> pd.Timestamp:
     try:
         moment = pd.Timestamp(value)
         if pd.isna(moment):
             raise ValueError("it is missing")
     except (ValueError, TypeError) as error:
         raise DatasetError(f"{name} is {value!r}, expected a date or time ({error})") from error
-    return moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
+    return (moment.tz_localize(zone) if moment.tz is None else moment).tz_convert("UTC")
 
 
 def _is_return(rules: Rules) -> str:
@@ -205,39 +287,49 @@ def _is_return(rules: Rules) -> str:
     return f"coalesce(event = 'return' OR {cancelled}, false)"
 
 
+def _is_crawler(agent: str) -> bool:
+    """Whether a user agent names a crawler; HTTP libraries are what apps use, too."""
+    known = crawleruseragents.CRAWLER_USER_AGENTS_DATA
+    tags = (known[number].get("tags", []) for number in crawleruseragents.matching_crawlers(agent))
+    return any("http-library" not in each for each in tags)
+
+
 def _row_rules(connection: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     """The rules that need nothing but the row."""
-    start, end = (moment.tz_convert(None).isoformat() for moment in rules.period())
-    connection.execute("CREATE TABLE service (item_id VARCHAR)")
-    if rules.service_items:
-        connection.execute(
-            "INSERT INTO service SELECT DISTINCT item_id FROM events "
-            "WHERE regexp_full_match(item_id, $1, 'i')",
-            [rules.service_items],
-        )
-    agents = connection.execute(
-        "SELECT DISTINCT user_agent FROM events WHERE user_agent IS NOT NULL"
-    ).fetchall()
-    crawlers = [(agent,) for (agent,) in agents if crawleruseragents.is_crawler(agent)]
-    for table, values in (
-        ("crawlers", crawlers),
-        ("staff_users", [(each,) for each in sorted(map(str, rules.staff_users))]),
-        ("staff_addresses", [(each,) for each in sorted(map(str, rules.staff_addresses))]),
-    ):
-        connection.execute(f"CREATE TABLE {table} (name VARCHAR)")
-        if values:
-            connection.executemany(f"INSERT INTO {table} VALUES (?)", values)
+
+    def distinct(column: str) -> list[str]:
+        query = f"SELECT DISTINCT {column} FROM events WHERE {column} IS NOT NULL"
+        return [text for (text,) in connection.execute(query).fetchall()]
+
+    networks = rules.networks()
+    tables = {
+        "crawlers": [agent for agent in distinct("user_agent") if _is_crawler(agent)],
+        "staff_users": list(map(str, rules.staff_users)),
+        "staff_addresses": [a for a in distinct("address") if _is_in(a, networks)]
+        if networks
+        else [],
+    }
+    for table, names in tables.items():
+        connection.register(table, pd.DataFrame({"name": pd.Series(names, dtype="str")}))
+    [(zone,)] = connection.execute("SELECT current_setting('TimeZone')").fetchall()
+    start, end = (moment.tz_convert(None).isoformat() for moment in rules.period(zone))
+    service = f"regexp_full_match(item_id, {literal(rules.service_items)}, 'i')"
     hits = {
         "missing user": "user_id IS NULL",
         "missing item": "item_id IS NULL",
         "dates out of range": f"timestamp NOT BETWEEN '{start}' AND '{end}'",
         "cancellations": _is_return(rules),
-        "quantity": "value <= 0",
+        "quantity": "event = 'purchase' AND value <= 0",
         "price": "event = 'purchase' AND price <= 0",
-        "service items": "item_id IN (FROM service)",
+        "service items": "coalesce(order_id, price::TEXT) IS NOT NULL "
+        "AND item_id IN (FROM service)",
         "declared bots": "user_agent IN (FROM crawlers)",
         "staff": "user_id IN (FROM staff_users) OR address IN (FROM staff_addresses)",
     }
+    connection.execute(
+        "CREATE TABLE service AS SELECT DISTINCT item_id FROM events "
+        f"WHERE {service if rules.service_items else 'false'}"
+    )
     cases = " ".join(
         f"WHEN {hit} THEN {literal(rule)}" for rule, hit in hits.items() if rules.applies(rule)
     )
@@ -248,8 +340,24 @@ def _row_rules(connection: duckdb.DuckDBPyConnection, rules: Rules) -> None:
         )
 
 
+def _is_in(address: str, networks: list[IPv4Network | IPv6Network]) -> bool:
+    try:
+        found = ip_address(address.strip())
+    except ValueError:
+        return False
+    return any(found in network for network in networks)
+
+
 def _duplicates(connection: duckdb.DuckDBPyConnection) -> None:
-    """All rows but one of those that are equal in every column."""
+    """All rows but one of those that are equal in every column, in a log with a clock.
+
+    Two purchases of one item on one day are two, where the log knows the day only.
+    """
+    [(has_clock,)] = connection.execute(
+        "SELECT coalesce(bool_or(epoch_us(timestamp) % 3600000000 <> 0), false) FROM events"
+    ).fetchall()
+    if not has_clock:
+        return
     # Few rows share a fingerprint with another: only those are compared (a fingerprint alone
     # could be shared by chance; user, item and time settle it).
     connection.execute(
@@ -389,57 +497,3 @@ def _stack(amount: str, window: str, table: str) -> str:
             )
         )
     """
-
-
-def _judge(connection: duckdb.DuckDBPyConnection, rules: Rules, scratch: Path) -> pd.DataFrame:
-    """Judge accounts by what they do, and remove those that are no customers."""
-    connection.execute(
-        """
-        CREATE VIEW actions AS
-        SELECT user_id, item_id, event, timestamp, price, false AS cancelled, address
-        FROM alive WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL
-        UNION ALL
-        SELECT user_id, item_id, event, timestamp, price, true AS cancelled, address
-        FROM events SEMI JOIN (
-            SELECT id FROM removed
-            WHERE rule IN ('cancellations', 'quantity', 'price', 'cancelled purchases')
-        ) USING (id)
-        WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL
-        """
-    )
-    if not (rules.applies("bots") or rules.applies("staff behaviour")):
-        return pd.DataFrame()
-    # A user's evidence needs the user's own rows only, so a large log is taken in shares of users;
-    # they are written once, since to look for each in all rows would take the square of the time.
-    [(n_rows,)] = connection.execute("SELECT count(*) FROM actions").fetchall()
-    n_shares = 1 + n_rows // EVIDENCE_ROWS
-    if n_shares == 1:
-        found = [behaviour.evidence(connection, "actions", rules.thresholds)]
-    else:
-        connection.execute(
-            f"COPY (SELECT *, hash(user_id) % {n_shares} AS share FROM actions) "
-            f"TO {literal(str(scratch / 'shares'))} "
-            "(FORMAT parquet, CODEC lz4_raw, PARTITION_BY (share))"
-        )
-        found = []
-        for folder in sorted((scratch / "shares").iterdir()):
-            connection.execute(
-                "CREATE OR REPLACE VIEW share AS FROM "
-                f"read_parquet({literal(str(folder / '*.parquet'))})"
-            )
-            found.append(behaviour.evidence(connection, "share", rules.thresholds))
-        shutil.rmtree(scratch / "shares")
-    evidence = pd.concat(found).sort_index()
-    verdicts = behaviour.judge(evidence, rules.thresholds)
-    for rule, column in (("bots", "is_bot"), ("staff behaviour", "is_staff")):
-        if not rules.applies(rule):
-            continue
-        guilty = pd.DataFrame({"user_id": verdicts.index[verdicts[column]].astype("str")})
-        if len(guilty):
-            connection.register("guilty", guilty)
-            connection.execute(
-                f"INSERT INTO removed SELECT id, {literal(rule)} "
-                "FROM alive SEMI JOIN guilty USING (user_id)"
-            )
-            connection.unregister("guilty")
-    return verdicts

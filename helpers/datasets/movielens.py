@@ -10,7 +10,7 @@ from helpers.cleaning import Rules, read_items, read_log
 from helpers.datasets.shapes import Dataset, Known, Published, RawLog, in_time_order
 from helpers.io import Source
 
-RULES = Rules(without=("near duplicates", "bots", "staff behaviour"))
+RULES = Rules(without=("near duplicates", "bots"))
 """People rated whole pages of films at once, which a store would take for the work of a robot."""
 
 ARCHIVES = "https://files.grouplens.org/datasets/movielens"
