@@ -128,7 +128,7 @@ def classify(connection: duckdb.DuckDBPyConnection, rules: "Rules") -> pd.DataFr
         found.append(connection.execute(query, given).df())
     if not found:
         return pd.DataFrame()
-    facts = pd.concat(found).set_index("user_id").sort_index()
+    facts = pd.concat(found).astype({"user_id": "str"}).set_index("user_id").sort_index()
     return _signs(facts, rules)
 
 

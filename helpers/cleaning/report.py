@@ -84,11 +84,6 @@ class CleaningReport:
         """Rows that a rule removed."""
         return int(self.waterfall["removed"][rule])
 
-    def findings_frame(self) -> pd.DataFrame:
-        """The findings as a table: ``level`` and ``message``."""
-        rows = [(finding.level, finding.message) for finding in self.findings]
-        return pd.DataFrame(rows, columns=["level", "message"])
-
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values for a JSON file."""
         steps = self.waterfall.reset_index()

@@ -112,8 +112,10 @@ class Rules:
         for name in ("cancelled_orders", "service_items"):
             pattern = getattr(self, name)
             try:  # with the engine's own library, which knows no look-ahead
-                duckdb.execute("SELECT regexp_matches('', $1)", [str(pattern)])
-            except duckdb.Error as error:
+                if not isinstance(pattern, str):
+                    raise TypeError("it is no text")
+                duckdb.execute("SELECT regexp_matches('', $1)", [pattern])
+            except (duckdb.Error, TypeError) as error:
                 raise DatasetError(
                     f"{name} is {pattern!r}, which is no regular expression ({error}); expected "
                     "one in the syntax of RE2, or an empty text for none"
@@ -354,7 +356,7 @@ def _duplicates(connection: duckdb.DuckDBPyConnection) -> None:
     Two purchases of one item on one day are two, where the log knows the day only.
     """
     [(has_clock,)] = connection.execute(
-        "SELECT coalesce(bool_or(epoch_us(timestamp) % 3600000000 <> 0), false) FROM events"
+        "SELECT coalesce(bool_or(epoch_us(timestamp) % 86400000000 <> 0), false) FROM events"
     ).fetchall()
     if not has_clock:
         return
