@@ -6,6 +6,7 @@ import difflib
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 DATASETS = (
@@ -57,17 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("log", nargs="+", help="files, folders or patterns")
     clean.add_argument("--to", type=Path, required=True, help="folder for the results")
     clean.add_argument("--columns", default="", help='"user=visitor,item=sku,..."')
+    clean.add_argument("--rules", type=Path, metavar="file", help="settings of the rules, as TOML")
     for name, metavar, what in (
-        ("earliest", "date", "first moment to keep"),
-        ("latest", "date", "last moment to keep"),
-        ("service-items", "pattern", "regular expression for ids of no products"),
-        ("cancelled-orders", "pattern", "for the start of cancelled orders' ids"),
-    ):
-        clean.add_argument(f"--{name}", metavar=metavar, help=what)
-    for name, metavar, what in (
+        ("set", "name=value", "one such setting: earliest=2024-01-01, views_in_hour=500"),
         ("without", "rule", "a rule not to apply"),
-        ("staff-user", "user", "of the store's own"),
-        ("staff-address", "address", "of the store's own"),
         ("event", "name=event", '"wishlist=cart"'),
     ):
         clean.add_argument(f"--{name}", action="append", default=[], metavar=metavar, help=what)
@@ -153,20 +147,11 @@ def _clean(options: argparse.Namespace) -> None:
     from helpers import cleaning
     from helpers.cleaning.columns import parse_columns
 
-    given = {
-        name: getattr(options, name)
-        for name in ("earliest", "latest", "service_items", "cancelled_orders")
-        if getattr(options, name) is not None
-    }
+    rules = cleaning.Rules.read(options.rules, _pairs(options.set))
     cleaned = cleaning.clean(
         options.log,
         parse_columns(options.columns, cleaning.ROLES),
-        cleaning.Rules(
-            without=options.without,
-            staff_users=options.staff_user,
-            staff_addresses=options.staff_address,
-            **given,
-        ),
+        replace(rules, without=[*rules.without, *options.without]),
         options.to,
         events=_pairs(options.event),
         zone=options.zone,

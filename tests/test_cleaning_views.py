@@ -140,7 +140,7 @@ def test_figures_of_cleaning_show_what_they_are_given():
 def test_the_command_line_cleans_and_says_what_it_did(tmp_path, capsys):
     log = tmp_path / "a log.csv"
     log.write_text(
-        "who,sku,at\n7,a,2024-01-01\n7,a,2024-01-01\n,b,2024-01-01\n8,b\n8,b,2024-01-02\n"
+        "who,sku,at\n7,a,2024-01-01 9:00\n7,a,2024-01-01 9:00\n,b,2024-01-01\n8,b\n8,b,2024-01-02\n"
     )
     target = tmp_path / "clean log"
     columns = "user=who,item=sku,timestamp=at"
@@ -159,19 +159,19 @@ def test_the_command_line_cleans_and_says_what_it_did(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
-        (["--earliest", "2024-01-02"], "dates out of range"),
-        (["--latest", "2024-01-03"], "dates out of range"),
-        (["--service-items", "first"], "service items"),
-        (["--cancelled-orders", "X"], "cancellations"),
-        (["--staff-user", "1", "--staff-user", "nobody"], "staff"),
-        (["--staff-address", "10.0.0.1"], "staff"),
+        (["--set", "earliest=2024-01-02"], "dates out of range"),
+        (["--set", "latest=2024-01-03"], "dates out of range"),
+        (["--set", "service_items=first"], "service items"),
+        (["--set", "cancelled_orders=X"], "cancellations"),
+        (["--set", 'staff_users=["1", "nobody"]'], "staff"),
+        (["--set", 'staff_addresses=["10.0.0.0/31"]'], "staff"),
     ],
 )
 def test_the_command_line_knows_what_a_store_says(arguments, rule, tmp_path, capsys):
     log = tmp_path / "log.csv"
     log.write_text(
         "user,item,time,event,quantity,order,address\n"
-        "1,first,2024-01-01,view,1,,10.0.0.1\n"
+        "1,first,2024-01-01,view,1,A0,10.0.0.1\n"
         "2,second,2024-01-02,wishlist,1,,10.0.0.2\n"
         "3,last,2024-01-04,purchase,2,A1,10.0.0.3\n"
         "3,late,2024-01-02,purchase,-2,X2,10.0.0.3\n"
@@ -192,8 +192,10 @@ def test_the_command_line_knows_what_a_store_says(arguments, rule, tmp_path, cap
         (["--columns", "user=nobody"], "there is no column 'nobody'"),
         (["--columns", "buyer=who"], "unknown role 'buyer'"),
         (["--zone", "Mars"], "zone is 'Mars'"),
-        (["--latest", "soon"], "latest is 'soon'"),
-        (["--service-items", "("], "service_items is '('"),
+        (["--set", "latest=soon"], "latest is 'soon'"),
+        (["--set", "service_items=("], "service_items is '('"),
+        (["--set", "view_in_hour=5"], "did you mean 'views_in_hour'?"),
+        (["--rules", "no.toml"], "the rules no.toml cannot be read"),
         (["--event", "wishlist"], "'wishlist' has not the form name=value"),
         (["--event", "wishlist=wish"], "events maps to ['wish']"),
     ],

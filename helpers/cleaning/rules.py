@@ -151,9 +151,8 @@ class Rules:
 
         Examples
         --------
-        >>> rules = Rules.read(given={"views_in_hour": "500", "earliest": "2024-01-01"})
-        >>> rules.views_in_hour, rules.earliest
-        (500, '2024-01-01')
+        >>> Rules.read(given={"views_in_hour": "500"}).views_in_hour
+        500
         """
         values: dict[str, Any] = {}
         if path is not None:
