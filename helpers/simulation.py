@@ -5,7 +5,6 @@ So whatever happens up to a day depends on nothing after it, and a split in time
 """
 
 import gzip
-import io
 import os
 from collections import deque
 from dataclasses import dataclass, field
@@ -32,16 +31,14 @@ N_STAFF = 4
 # What random streams are for: a generator is default_rng([seed, purpose, number]).
 CATALOGUE, IDS, TRAITS, CALENDAR, VISITS, CLUMSY, OTHERS, EXPORTS = range(8)
 
-# Rows while they are made, as an int64 array of shape (N_FIELDS, n): ORDER is the second in which
+# Rows while they are made, as an int64 array of shape (9, n): ORDER is the second in which
 # an order was placed, RETURNED that of its return, SLIP an index of SLIPS.
 USER, ITEM, EVENT, SECOND, VALUE, ORDER, RETURNED, SLIP, MOBILE = range(9)
-N_FIELDS = 9
 
 BROWSERS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:121.0) Gecko/20100101 Firefox/121.0",
     "Mozilla/5.0 (X11; Linux x86_64; rv:121.0) Gecko/20100101 Firefox/121.0",
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    "Chrome/120.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Macintosh) AppleWebKit/605.1 (KHTML, like Gecko) Version/17.2 Safari/605.1",
 )
 PHONES = (
     "Mozilla/5.0 (Android 14; Mobile; rv:121.0) Gecko/121.0 Firefox/121.0",
@@ -61,7 +58,6 @@ class _Habit(NamedTuple):
     pace: float  # median seconds between two views
     buys: float
     pieces: float  # of an item that is bought, on average
-    pays: float = 0.6  # chance that a cart is paid for
 
 
 HABITS = {
@@ -69,10 +65,8 @@ HABITS = {
     "reader": _Habit(visits=0.98, views=10, pace=80, buys=0, pieces=1),
     "shift worker": _Habit(visits=1.2, views=2, pace=45, buys=0.3, pieces=1),
     "bargain hunter": _Habit(visits=0.3, views=25, pace=9, buys=0.05, pieces=1),
-    "reseller": _Habit(visits=0.12, views=25, pace=3, buys=20, pieces=8, pays=0.95),
+    "reseller": _Habit(visits=0.12, views=25, pace=3, buys=20, pieces=8),
 }
-HARD = [name for name in HABITS if name != "ordinary"]
-EVERY = 40  # one shopper of so many has one of them, in turn
 
 CRAWLERS = ("catalogue", "scraper", "price watcher", "slow", "declared")
 
@@ -214,8 +208,7 @@ def simulate_store(
     made = _joined([person.rows for person in people], days, dirt)
     # A double click in the very second of another view cannot be told from it.
     key = ((made[USER] * items + made[ITEM]) * len(EVENTS) + made[EVENT]) * days * DAY
-    _, first = np.unique(key + made[SECOND], return_index=True)
-    made = made[:, np.sort(first)]
+    made = made[:, np.sort(np.unique(key + made[SECOND], return_index=True)[1])]
     ratio = crawler_share / (1 - crawler_share)
     others = _others(shop, np.bincount(made[SECOND] // DAY, minlength=days), ratio, seed)
     accounts = pd.DataFrame([each[:4] for each in people + others], columns=_Account._fields[:4])
@@ -235,16 +228,14 @@ def simulate_store(
     rows["row"] = rows.groupby("file").cumcount() + 1
     users = accounts.set_index("user_id")[["kind", "subtype"]]
     users = users.join(events["user_id"].value_counts().rename("events"), how="inner").sort_index()
-    planted = rows.loc[rows["kind"] != "", ["kind", "file", "row"]]
     return SimulatedStore(
         description=(
-            f"This is a simulated store (seed {seed}): all {len(events):,} events of "
-            f"{len(users):,} accounts are made up from latent preferences, forward in time. No "
-            "number from it is a fact about a real store."
+            f"This is a simulated store (seed {seed}): all its {len(events):,} events are made up "
+            "from latent preferences. No number from it is a fact about a real store."
         ),
         events=events.drop(columns=["kind", "damage"]),
         users=users,
-        planted=planted.reset_index(drop=True),
+        planted=rows.loc[rows["kind"] != "", ["kind", "file", "row"]].reset_index(drop=True),
         staff_users=users.index[users["kind"] == "staff"].tolist(),
         staff_network=STAFF_NETWORK,
         _rows=rows,
@@ -252,15 +243,14 @@ def simulate_store(
 
 
 class _Shop:
-    """The catalogue: category, price, popularity (a share) and latent factors of each item."""
+    """The catalogue: category, price, popularity and latent factors of each item."""
 
     def __init__(self, items: int, seed: int) -> None:
         rng = np.random.default_rng([seed, CATALOGUE])
         self.category = rng.integers(CATEGORIES, size=items)
         median = rng.lognormal(np.log(18), 0.5, CATEGORIES)
         self.price = np.round(median[self.category] * rng.lognormal(0, 0.6, items) + 0.5, 2)
-        weight = 1 / (10 + rng.permutation(items))
-        self.popularity = weight / weight.sum()
+        self.popularity = 1 / (10 + rng.permutation(items))  # as Zipf's law has it
         self.factors = rng.normal(0, 0.5, (items, FACTORS))
         self.item_id = np.array([f"P{10_000 + 7 * i}" for i in range(items)], dtype=object)
 
@@ -279,7 +269,7 @@ def _rows(
     user: int, item: np.ndarray, event: int, second: np.ndarray, slip: int = 0, mobile: int = 0
 ) -> np.ndarray:
     """Rows of one event."""
-    rows = np.zeros((N_FIELDS, len(item)), dtype=np.int64)
+    rows = np.zeros((9, len(item)), dtype=np.int64)
     rows[USER], rows[ITEM], rows[EVENT], rows[SECOND], rows[VALUE] = user, item, event, second, 1
     rows[SLIP], rows[MOBILE] = slip, mobile
     return rows
@@ -291,14 +281,14 @@ def _shopper(shop: _Shop, number: int, days: int, seed: int) -> _Account:
         np.random.default_rng([seed, purpose, number])
         for purpose in (TRAITS, CALENDAR, VISITS, CLUMSY)
     )
-    hard = number % EVERY == 0
-    subtype = HARD[number // EVERY % len(HARD)] if hard else "ordinary"
+    # One shopper in 40 has one of the other subtypes, in turn.
+    hard = number % 40 == 0
+    subtype = list(HABITS)[1 + number // 40 % 4] if hard else "ordinary"
     habit = HABITS[subtype]
     taste = traits.dirichlet(np.full(CATEGORIES, 0.3)) + 0.003
     own = shop.factors @ traits.normal(size=FACTORS)
-    weight = shop.popularity * taste[shop.category] * np.exp(own)
-    if subtype == "bargain hunter":
-        weight = weight * shop.price**-1.5
+    cheap = shop.price**-1.5 if subtype == "bargain hunter" else 1
+    weight = shop.popularity * taste[shop.category] * np.exp(own) * cheap
     reach = np.cumsum(weight / weight.sum())
     # People differ in how easily they buy: most of those who look do not.
     liking = 0.5 * np.log(CATEGORIES * taste[shop.category]) + own
@@ -350,11 +340,9 @@ def _shopper(shop: _Shop, number: int, days: int, seed: int) -> _Account:
             order[ORDER] = placed
             order[VALUE] += rng.poisson(habit.pieces - 1, len(cart))
             fate, wait = clumsy.random(), clumsy.exponential(3 * DAY)
-            if fate < 0.05:
-                order[RETURNED] = placed + 600 + int(wait)
-            elif fate < 0.07:
-                order[SLIP] = FREE
-            if rng.random() < habit.pays:
+            order[RETURNED] = placed + 600 + int(wait) if fate < 0.05 else 0
+            order[SLIP] = FREE if 0.05 <= fate < 0.07 else 0
+            if rng.random() < 0.6:
                 rows.append(order)
                 owned = np.r_[owned, cart]
     return _Account("shopper", subtype, agents, (home, carrier), rows)
@@ -362,8 +350,7 @@ def _shopper(shop: _Shop, number: int, days: int, seed: int) -> _Account:
 
 def _taken(rng: np.random.Generator, chance: np.ndarray, day: int) -> np.ndarray:
     """Which items of a visit go into the cart; people buy more easily after payday."""
-    payday = 1.2 if day % 30 >= 25 else 1.0
-    return np.less(rng.random(len(chance)), np.minimum(payday * chance, 0.9))
+    return np.less(rng.random(len(chance)), chance * (1.2 if day % 30 >= 25 else 1.0))
 
 
 class _Crawler:
@@ -382,11 +369,9 @@ class _Crawler:
         self.size = int(self.rng.integers(*(10, 60) if declared else (80, 300)))
         self.days_left = int(self.rng.integers(1, 6))
         self.at = int(self.rng.integers(len(shop.price)))
-        self.path = np.arange(len(shop.price))
-        if subtype != "catalogue":
-            self.rng.shuffle(self.path)
-        if subtype == "price watcher":
-            self.path = self.path[: self.rng.integers(5, 20)]
+        n = len(shop.price)
+        path = np.arange(n) if subtype == "catalogue" else self.rng.permutation(n)
+        self.path = path[: self.rng.integers(5, 20)] if subtype == "price watcher" else path
 
     def come(self, day: int, n: int) -> None:
         """Make ``n`` views on a day."""
@@ -408,8 +393,7 @@ class _Crawler:
         item = self.path[(self.at + np.arange(n)) % len(self.path)]
         self.at += n
         self.days_left -= 1
-        second = day * DAY + offset.astype(np.int64)
-        self.account.rows.append(_rows(self.number, item, VIEW, second))
+        self.account.rows.append(_rows(self.number, item, VIEW, day * DAY + offset.astype(int)))
 
 
 def _work(shop: _Shop, number: int, day: int, n: int, seed: int) -> np.ndarray:
@@ -430,8 +414,8 @@ def _work(shop: _Shop, number: int, day: int, n: int, seed: int) -> np.ndarray:
 def _others(shop: _Shop, daily: np.ndarray, ratio: float, seed: int) -> list[_Account]:
     """Staff and crawlers, day by day: as many rows as the shoppers' rows until that day allow."""
     staff = [
-        _Account("staff", "staff", (BROWSERS[0],) * 2, (f"192.0.2.{number + 1}",) * 2, [])
-        for number in range(N_STAFF)
+        _Account("staff", "staff", BROWSERS[:2], (f"192.0.2.{n + 1}",) * 2, [])
+        for n in range(N_STAFF)
     ]
     crawlers: list[_Crawler] = []
     waiting: deque[_Crawler] = deque()
@@ -461,7 +445,7 @@ def _others(shop: _Shop, daily: np.ndarray, ratio: float, seed: int) -> list[_Ac
 
 def _joined(rows: list[list[np.ndarray]], days: int, dirt: bool) -> np.ndarray:
     """All rows within the days, with the returns; without slips if no dirt is wanted."""
-    empty = np.zeros((N_FIELDS, 0), np.int64)
+    empty = np.zeros((9, 0), np.int64)
     joined = np.concatenate([empty, *(each for account in rows for each in account)], axis=1)
     joined = joined[:, joined[SECOND] < days * DAY]
     if not dirt:
@@ -513,7 +497,8 @@ def _soiled(events: pd.DataFrame, stream: list[int]) -> pd.DataFrame:
         events[is_view & (draw >= 0.0065) & (draw < 0.0095)].assign(kind="missing user"),
     ]
     copies[2]["user_id"] = pd.Series(None, copies[2].index, dtype="str")
-    return pd.concat([events, *copies])
+    soiled: pd.DataFrame = pd.concat([events, *copies])
+    return soiled
 
 
 def _files(times: pd.Series) -> pd.Series:
@@ -522,9 +507,8 @@ def _files(times: pd.Series) -> pd.Series:
     files = {}
     for number, (month, last) in enumerate(times.dt.day.groupby(months).max().items()):
         # Days up to 12 could be read as months: such a short month is written as the first is.
-        dialect = DIALECTS[number % len(DIALECTS) if last > 12 else 0]
-        files[month] = f"events-{month}{dialect.suffix}"
-    return months.map(files).astype("str")
+        files[month] = f"events-{month}{DIALECTS[number % 4 if last > 12 else 0].suffix}"
+    return pd.Series(months.map(files), dtype="str")
 
 
 class _Dialect(NamedTuple):
@@ -534,11 +518,6 @@ class _Dialect(NamedTuple):
     columns: str
     time: str  # a format, "ms" since 1970, or "typed"
     separator: str = ","
-    events: str = ""
-
-
-def _pairs(text: str) -> dict[str, str]:
-    return dict(pair.split("=") for pair in text.split())
 
 
 DIALECTS = (
@@ -554,7 +533,6 @@ DIALECTS = (
         "value=Quantity price=UnitPrice order_id=InvoiceNo user_agent=UserAgent address=IP",
         time="%d.%m.%Y %H:%M:%S",
         separator=";",
-        events="view=ProductDetail cart=AddToBasket purchase=Sale",
     ),
     _Dialect(
         ".tsv.gz",
@@ -574,12 +552,11 @@ DIALECTS = (
 
 def _render(rows: pd.DataFrame, dialect: _Dialect) -> bytes:
     """The content of one export."""
-    columns, damage = _pairs(dialect.columns), rows["damage"]
+    columns, damage = dict(pair.split("=") for pair in dialect.columns.split()), rows["damage"]
     if dialect.time == "typed":  # where the only corrupt rows are those without a time
         rows["timestamp"] = rows["timestamp"].dt.as_unit("ms").mask(damage > 0)
-        buffer = io.BytesIO()
-        rows[list(columns)].rename(columns=columns).to_parquet(buffer, index=False)
-        return buffer.getvalue()
+        content: bytes = rows[list(columns)].rename(columns=columns).to_parquet(index=False)
+        return content
     if dialect.time == "ms":
         time = (rows["timestamp"].astype("int64") // 1_000_000).astype("str")
     else:
@@ -587,7 +564,7 @@ def _render(rows: pd.DataFrame, dialect: _Dialect) -> bytes:
     price = pd.Series([f"{each:.2f}" for each in rows["price"]], dtype="str")
     table = rows.assign(
         timestamp=time.mask(damage == NO_DATE, "31.02.2024 25:61:00"),
-        event=rows["event"].replace(_pairs(dialect.events)),
+        event=rows["event"].str.upper() if dialect.separator == ";" else rows["event"],
         value=rows["value"].astype("int64").astype("str").mask(damage == LETTERS, "two"),
         price=price.str.replace(".", "," if dialect.separator == ";" else "."),
         shop="Müller & Söhne",
@@ -595,5 +572,5 @@ def _render(rows: pd.DataFrame, dialect: _Dialect) -> bytes:
     lines = table.to_csv(index=False, sep=dialect.separator, lineterminator="\n").splitlines()
     for row in np.flatnonzero(damage == CUT):
         lines[row + 1] = dialect.separator.join(table.iloc[row].tolist()[:3])
-    content = ("\n".join(lines) + "\n").encode("latin-1")
-    return gzip.compress(content, mtime=0) if dialect.suffix.endswith(".gz") else content
+    text = ("\n".join(lines) + "\n").encode("latin-1")
+    return gzip.compress(text, mtime=0) if dialect.suffix.endswith(".gz") else text
