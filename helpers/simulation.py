@@ -383,7 +383,7 @@ class _Crawler:
             offset = np.sort(rng.choice(DAY, n, replace=False))
         elif subtype == "price watcher":
             rounds = -(-n // len(self.path))
-            begin = (np.arange(rounds) + rng.uniform(0, 0.3)) * (DAY / (rounds + 0.5))
+            begin = (np.arange(rounds) + rng.uniform(0, 0.3)) * (DAY / rounds)
             steps = 4 * np.arange(len(self.path)) + rng.uniform(0, 1, (rounds, len(self.path)))
             offset = (begin[:, None] + steps).ravel()[:n]
         else:
