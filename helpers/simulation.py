@@ -160,9 +160,9 @@ def simulate_store(
     days : int, from 1 to 700
         Length of the log, which begins on 2024-01-01.
     crawler_share : float, from 0 to 0.8
-        Rows of crawlers and staff as a share of the rows of ``events``; they miss it by a few
-        percent of themselves, since they come in whole visits. The rows of shoppers are the same
-        for every share.
+        Rows of crawlers and staff as a share of the rows of ``events``. They come in whole visits,
+        so up to 4 % of these rows can be missing. The rows of shoppers are the same for every
+        share.
     dirt : bool
         Whether to plant double clicks, cancelled and free orders, exact duplicates, corrupt rows
         and rows without a user. All else is the same without: the orders are there, but good.
