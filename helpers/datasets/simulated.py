@@ -1,4 +1,4 @@
-"""A simulated store around the real purchases of Online Retail; what it plants is known."""
+"""A simulated store: monthly exports that are made on this machine; what they hold is known."""
 
 import os
 import shutil
@@ -10,36 +10,26 @@ import pandas as pd
 
 from helpers import io, simulation
 from helpers.cleaning import Rules, reading
-from helpers.datasets import cleaned, online_retail
+from helpers.datasets import cleaned
 from helpers.datasets.shapes import Dataset, Known, RawLog
 
 NAME = "store-simulated"
-SEED = 0
-
 DESCRIPTION = (
-    "SIMULATED store: monthly exports of a web store, made up around real purchases of UCI Online "
-    "Retail. The purchases are real; the views, carts, visitors, crawlers, staff and the dirt are "
-    "not. Cleaned."
+    "SIMULATED store: monthly exports of a made-up web store with shoppers, crawlers, staff and "
+    "dirt. Nothing in it is real. Cleaned."
 )
-
-VERSION = 1
-"""Of the simulation: raised whenever it makes another store of the same seed."""
+VERSION = 2  # raised whenever the simulation makes another store of the same seed
+ARGUMENTS: dict[str, Any] = {"seed": 0}
 
 
 @dataclass(frozen=True)
 class SimulatedTruth:
-    """What was planted in the simulated store.
+    """What is known of the simulated store.
 
     Attributes
     ----------
-    users : DataFrame
-        One row for each user of the log: index ``user_id``; ``kind``, ``sort`` and ``events``.
-    planted : DataFrame
-        One row for everything that was planted: ``kind``, ``sort``, ``user_id``, ``file``, ``row``.
-
-    Notes
-    -----
-    As in :class:`helpers.simulation.SimulatedStore`.
+    users, planted : DataFrame
+        As in :class:`helpers.simulation.SimulatedStore`.
     """
 
     users: pd.DataFrame
@@ -47,7 +37,7 @@ class SimulatedTruth:
 
 
 def truth(data_dir: str | os.PathLike[str] = "data") -> SimulatedTruth:
-    """What was planted in the data set ``store-simulated``.
+    """What is known of the data set ``store-simulated``.
 
     Parameters
     ----------
@@ -67,15 +57,16 @@ def exports(data_dir: Path) -> Path:
     It appears whole or not at all: it is written beside and renamed at the end.
     """
     folder = data_dir / "processed" / NAME / "exports"
-    key = _key()
+    key = {"arguments": ARGUMENTS, "version": VERSION, "libraries": cleaned.LIBRARIES}
     if _manifest(folder) == key:
         return folder
-    purchases, _ = cleaned.events(online_retail.raw(data_dir), data_dir)
-    store = simulation.simulate_store(purchases, seed=SEED)
+    store = simulation.simulate_store(**ARGUMENTS)
     beside = folder.with_name(f".exports.{os.getpid()}.tmp")
     try:
         store.write(beside)
         io.write_json(beside / "truth" / "manifest.json", key)
+        store.users.reset_index().to_parquet(beside / "truth" / "users.parquet", index=False)
+        store.planted.to_parquet(beside / "truth" / "planted.parquet", index=False)
         if _manifest(folder) != key:  # else another run has been faster
             shutil.rmtree(folder, ignore_errors=True)
             beside.rename(folder)
@@ -93,8 +84,8 @@ def raw(data_dir: Path) -> RawLog:
         columns={},
         rules=Rules(),
         description=DESCRIPTION,
-        origin="simulated, around https://archive.ics.uci.edu/dataset/352/online+retail",
-        licence="CC BY 4.0 (the purchases of Online Retail)",
+        origin=f"simulated by helpers.simulation, version {VERSION}, seed {ARGUMENTS['seed']}",
+        licence="MIT, as the code that makes it",
         sha256=cleaned.digest(reading.find(folder)),
     )
 
@@ -102,17 +93,6 @@ def raw(data_dir: Path) -> RawLog:
 def load(data_dir: Path) -> Dataset:
     """The simulated log, cleaned."""
     return cleaned.load(raw(data_dir), data_dir)
-
-
-def _key() -> dict[str, Any]:
-    return {
-        "data": online_retail.PUBLISHED.expected[online_retail.FILE],
-        "rules": repr(online_retail.RULES),
-        "seed": SEED,
-        "version": VERSION,
-        "cleaning": cleaned.VERSION,
-        "libraries": cleaned.LIBRARIES,
-    }
 
 
 def _manifest(folder: Path) -> Any:
