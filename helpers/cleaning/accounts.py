@@ -143,7 +143,7 @@ def _signs(facts: pd.DataFrame, rules: "Rules") -> pd.DataFrame:
             # A clock of whole minutes makes everybody's gaps look alike.
             "regular": (facts["gaps"] >= rules.regular_gaps)
             & (facts["gap_factor"] <= rules.regular_factor)
-            & (facts["gap_median"] >= 5 * facts["tick"]),
+            & (facts["gap_median"] >= 3 * facts["tick"]),
             "around the clock": (facts["longest_run"] >= rules.clock_hours)
             | (
                 (facts["quiet_share"] >= rules.clock_share)
