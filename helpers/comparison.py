@@ -199,16 +199,16 @@ def _score(
     model: Any, matrix: csr_matrix, split: Split, users: np.ndarray, k: int
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Lists and per-user values, from scores that are made once and in blocks of users."""
-    test, train = split.test.user_items[users], split.train.user_items[users]
+    test, left_out = split.test.user_items[users], split.left_out[users]
     step = max(1, recommend.CELLS // matrix.shape[1])
     lists, auc = [], []
     for start in range(0, len(users), step):
         block = slice(start, start + step)
         scores = recommend.scores(model, matrix, users[block])
-        lists.append(recommend.rank_items(scores, k, train[block])[0])
+        lists.append(recommend.rank_items(scores, k, left_out[block])[0])
         # Rounded, so that ties are ties on every processor.
-        auc.append(metrics.auc(scores.round(9), test[block], train[block]))
-    values = metrics.accuracy(np.concatenate(lists), test, [k], train=train)
+        auc.append(metrics.auc(scores.round(9), test[block], left_out[block]))
+    values = metrics.accuracy(np.concatenate(lists), test, [k], train=left_out)
     values = values.assign(auc=np.concatenate(auc)).set_axis(pd.Index(users, name="user"))
     return np.concatenate(lists), values
 

@@ -78,7 +78,12 @@ def rank_items(
 
 
 def top_n(
-    model: Any, user_items: csr_matrix, n: int = 10, *, users: np.ndarray | None = None
+    model: Any,
+    user_items: csr_matrix,
+    n: int = 10,
+    *,
+    users: np.ndarray | None = None,
+    left_out: csr_matrix | None = None,
 ) -> np.ndarray:
     """The ``n`` best items of each user that are not in the training set.
 
@@ -86,11 +91,13 @@ def top_n(
     ----------
     model : fitted model with factors, or with ``scores`` as those of :mod:`helpers.models`
     user_items : csr_matrix of shape (n_users, n_items)
-        What the model was fitted on; these items are left out of the lists.
+        What the model was fitted on.
     n : int
         From 1 to ``n_items``.
     users : int ndarray, optional
         Rows to recommend for; all when not given.
+    left_out : csr_matrix of shape (n_users, n_items), optional
+        What the lists must not hold; ``user_items`` when not given.
 
     Returns
     -------
@@ -104,12 +111,13 @@ def top_n(
     """
     rows = _rows(model, user_items, users)
     _check_n(n, user_items.shape[1])
+    left_out = user_items if left_out is None else left_out
     lists = [np.empty((0, n), dtype=np.int64)]
     step = max(1, CELLS // user_items.shape[1])
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
         found = _scores(model, user_items[block], block)
-        lists.append(rank_items(found, n, user_items[block])[0])
+        lists.append(rank_items(found, n, left_out[block])[0])
     return np.concatenate(lists)
 
 

@@ -4,12 +4,13 @@ Each function returns one or more :class:`Split`; :meth:`Split.summary` counts w
 and what cannot be tested.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
 
 from helpers.interactions import Aggregate, Interactions
 
@@ -23,22 +24,31 @@ class Split:
     Attributes
     ----------
     train, test : Interactions
-        Same shape, same indexes, no pair in common.
+        Same shape, same indexes.
     n_repeated : int
-        Pairs of the test period that are left out of test, because train holds them already.
+        Pairs of the test period that are left out of test, because they are known already.
+    known : csr_matrix, optional
+        Pairs that no list holds, and test neither, where these are not the pairs of train: what
+        was bought of a store's log that is learned from views, too.
     """
 
     train: Interactions
     test: Interactions
     n_repeated: int = 0
+    known: csr_matrix | None = None
 
     def __post_init__(self) -> None:
         train, test = self.train, self.test
         if not (train.user_ids.equals(test.user_ids) and train.item_ids.equals(test.item_ids)):
             raise ValueError("train and test have different user or item indexes; split one input")
-        shared = train.user_items.astype(bool).multiply(test.user_items.astype(bool)).nnz
+        shared = self.left_out.astype(bool).multiply(test.user_items.astype(bool)).nnz
         if shared:
             raise ValueError(f"train and test share {shared} pairs; the test would leak")
+
+    @property
+    def left_out(self) -> csr_matrix:
+        """The pairs that no list holds."""
+        return self.train.user_items if self.known is None else self.known
 
     def summary(self) -> pd.DataFrame:
         """Counts of both sides and of what cannot be tested.
@@ -108,7 +118,11 @@ def leave_last_out(interactions: Interactions, n: int = 1, *, seed: int = 0) -> 
 
 
 def time_cutoff(
-    frame: pd.DataFrame, cutoff: str | pd.Timestamp, *, aggregate: Aggregate = "sum"
+    frame: pd.DataFrame,
+    cutoff: str | pd.Timestamp,
+    *,
+    aggregate: Aggregate = "sum",
+    found: Collection[str] = (),
 ) -> Split:
     """Train on the events before a moment, test on those from it on.
 
@@ -120,6 +134,9 @@ def time_cutoff(
         First moment of the test period; without a zone it is taken as UTC.
     aggregate : {"sum", "max", "last", "count"}
         How the events of a pair are merged, on each side by itself.
+    found : collection of str
+        The events that are to be found, such as ``("purchase",)``: the others are learned from
+        only, and an item that was viewed may be in a list. Without it, all events count.
 
     Returns
     -------
@@ -154,20 +171,24 @@ def time_cutoff(
         raise ValueError("frame has no times to cut at; use leave_last_out or random_ratio")
     moment = moment.tz_localize("UTC") if moment.tz is None else moment
     before = (frame["timestamp"] < moment).to_numpy()
-    sides = []
-    for name, on_side in (("train", before), ("test", ~before)):
-        zero = frame["value"].to_numpy() == 0
-        if not (on_side & ~zero).any():
+    counts = frame["event"].isin(list(found)).to_numpy() if found else np.ones(len(frame), bool)
+    zero = frame["value"].to_numpy() == 0
+
+    def side(chosen: np.ndarray) -> Interactions:
+        # A value of 0 keeps the row and the column, so all sides have the same indexes.
+        events = frame.assign(value=frame["value"].where(chosen, 0.0))
+        made = Interactions.from_frame(events, aggregate=aggregate)
+        return replace(made, n_zeros_dropped=int((chosen & zero).sum()))
+
+    for name, chosen in (("train", before), ("test", ~before & counts)):
+        if not (chosen & ~zero).any():
             raise _empty(name)
-        # A value of 0 keeps the row and the column, so both sides have the same indexes.
-        events = frame.assign(value=frame["value"].where(on_side, 0.0))
-        side = Interactions.from_frame(events, aggregate=aggregate)
-        sides.append(replace(side, n_zeros_dropped=int((on_side & zero).sum())))
-    train, test = sides
-    new = np.asarray(train.user_items[test.cells()] == 0).ravel()
+    train, test = side(before), side(~before & counts)
+    known = side(before & counts).user_items if found else None
+    new = np.asarray((train.user_items if known is None else known)[test.cells()] == 0).ravel()
     if not new.any():
         raise _empty("test")
-    return Split(train, test.select(new), n_repeated=int((~new).sum()))
+    return Split(train, test.select(new), int((~new).sum()), known)
 
 
 def random_ratio(

@@ -186,7 +186,8 @@ class Task:
         int ndarray of shape (len(users), k), padded with -1
         """
         histories = self.split.train.user_items if matrix is None else matrix
-        return recommend.top_n(model, histories, self.k, users=self.users)
+        left_out = self.split.left_out
+        return recommend.top_n(model, histories, self.k, users=self.users, left_out=left_out)
 
     def ndcg(self, top_n: np.ndarray) -> np.ndarray:
         """nDCG at ``k`` of each of :attr:`users`, from their lists."""
@@ -437,6 +438,63 @@ def search(
     return pd.DataFrame(rows).rename(columns={"nDCG": f"nDCG@{task.k}"}).rename_axis("trial")
 
 
+def refine(
+    task: Task,
+    name: str,
+    settings: Settings,
+    ends: Mapping[str, tuple[float, float]],
+    *,
+    seed: int = 0,
+) -> tuple[dict[str, Any], np.ndarray, dict[str, metrics.Paired]]:
+    """Go on beyond the edges of a search, as long as a step is ahead of where it starts.
+
+    Parameters
+    ----------
+    task, name
+        As in :func:`fit_lists`.
+    settings : mapping
+        The best of the search.
+    ends : mapping of str to (low, high)
+        What was searched. A value at an edge (or within a tenth of it) is halved or doubled; one
+        with equal ends, which was not searched, is tried both ways.
+    seed : int
+        Of the models and the intervals.
+
+    Returns
+    -------
+    settings : dict
+    values : float64 ndarray
+        nDCG at ``k`` of each user with them.
+    steps : dict of str to Paired
+        What each step changed, such as ``"factors 64"``.
+
+    Notes
+    -----
+    One setting moves at a time, so a better point that needs two at once is not found. At most
+    128 factors are tried.
+    """
+    fit = partial(fit_lists, task, name, seeds=[seed], workers=1)
+    chosen = dict(settings)
+    steps: dict[str, metrics.Paired] = {}
+    values = task.ndcg(fit([chosen])[0, 0])
+    while True:
+        beyond = {}
+        for key, (low, high) in ends.items():
+            value = chosen[key]
+            moved = [value / 2] * (value <= 1.1 * low) + [value * 2] * (value >= high / 1.1)
+            for new in map(type(value), moved):
+                if f"{key} {new:.3g}" not in steps and new > 0 and (key, new) != ("factors", 256):
+                    beyond[f"{key} {new:.3g}"] = chosen | {key: new}
+        scored = [task.ndcg(one[0]) for one in fit(list(beyond.values()))] if beyond else []
+        found = dict(zip(beyond, scored, strict=True))
+        steps |= {what: metrics.paired(new, values, seed=seed) for what, new in found.items()}
+        ahead = [what for what in found if steps[what].verdict == "ahead"]
+        if not ahead:
+            return chosen, values, steps
+        first = max(ahead, key=lambda what: steps[what].difference)
+        chosen, values = beyond[first], found[first]
+
+
 def best(trials: pd.DataFrame) -> dict[str, Any]:
     """The settings of the best trial; of equal ones the first.
 
@@ -517,9 +575,9 @@ def _roem_and_ndcg(split: Split, k: int, model: Any, matrix: csr_matrix) -> dict
     for start in range(0, len(task.users), step):
         users = task.users[start : start + step]
         scores = recommend.scores(model, matrix, users)
-        train, test = split.train.user_items[users], split.test.user_items[users]
-        lists.append(recommend.rank_items(scores, k, train)[0])
-        ranks.append(metrics.percentile_ranks(scores, test, train))
+        left_out, test = split.left_out[users], split.test.user_items[users]
+        lists.append(recommend.rank_items(scores, k, left_out)[0])
+        ranks.append(metrics.percentile_ranks(scores, test, left_out))
     weights = split.test.user_items[task.users].data
     roem = np.average(np.concatenate(ranks), weights=weights)
     return {"ROEM": float(roem), f"nDCG@{k}": float(task.ndcg(np.concatenate(lists)).mean())}

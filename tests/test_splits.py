@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from logs_fixtures import frame, logs
 
-from helpers import splits
+from helpers import models, splits, tuning
 from helpers.interactions import AGGREGATES, Interactions
 
 seeds = st.integers(0, 2**32 - 1)
@@ -258,3 +258,25 @@ def test_bad_arguments_get_a_clear_error():
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_a_cutoff_may_find_purchases_and_learn_from_views_too():
+    moments = pd.to_datetime([1, 2, 3, 100, 101, 102], unit="s", utc=True)
+    frame = pd.DataFrame(
+        {
+            "user_id": ["a", "a", "b", "a", "a", "b"],
+            "item_id": ["x", "y", "x", "x", "y", "z"],
+            "event": ["view", "purchase", "view", "purchase", "purchase", "view"],
+            "value": [1.0, 5.0, 1.0, 1.0, 1.0, 1.0],
+            "timestamp": moments,
+        }
+    )
+    split = splits.time_cutoff(frame, "1970-01-01 00:00:50", found=["purchase"])
+    assert split.train.user_items.toarray().tolist() == [[1, 5, 0], [1, 0, 0]]
+    assert split.left_out.toarray().tolist() == [[0, 5, 0], [0, 0, 0]]
+    assert split.test.user_items.toarray().tolist() == [[1, 0, 0], [0, 0, 0]]  # viewed, then bought
+    assert split.n_repeated == 1  # y was bought before
+    task = tuning.Task("store", split, k=3)
+    model = models.Popularity()
+    model.fit(split.train.user_items)
+    assert task.top_n(model).tolist() == [[0, 2, -1]]  # x may be shown, y may not

@@ -358,3 +358,27 @@ def test_a_search_with_wrong_arguments_is_refused(task, change, message):
     arguments = {"name": "ALS", "space": SPACE, "trials": 1, "iterations": [2]} | change
     with pytest.raises(ValueError, match=message):
         tuning.search(task, **arguments)
+
+
+def test_refine_goes_on_beyond_an_edge_while_it_is_ahead(monkeypatch, task):
+    """A made-up score that is best at alpha 8, searched from 1 to 2."""
+    level = {1.0: 0.1, 2.0: 0.2, 4.0: 0.3, 8.0: 0.4, 16.0: 0.3}
+
+    def lists(task, name, runs, **options):
+        return np.array([[run["alpha"]] for run in runs])
+
+    monkeypatch.setattr(tuning, "fit_lists", lists)
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(
+        tuning.Task, "ndcg", lambda self, one: level[float(one)] + 0.01 * rng.normal(size=50)
+    )
+    start = {"alpha": 2.0, "factors": 8}
+    settings, values, steps = tuning.refine(task, "ALS", start, {"alpha": (1.0, 2.0)})
+    assert settings == {"alpha": 8.0, "factors": 8}
+    assert values.mean() == pytest.approx(0.4, abs=0.01)
+    assert {what: step.verdict for what, step in steps.items()} == {
+        "alpha 4": "ahead", "alpha 8": "ahead", "alpha 16": "behind",
+    }  # fmt: skip
+    inside, _, none = tuning.refine(task, "ALS", start, {"alpha": (1.0, 16.0)})
+    assert inside == start
+    assert none == {}
