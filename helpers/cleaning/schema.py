@@ -5,11 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
-import numpy as np
 import pandas as pd
-import pandera.pandas as pa
-import pyarrow
-from pyarrow import compute
 
 from helpers.cleaning.columns import NULLS, ROLES, resolve_columns
 from helpers.cleaning.reading import Part
@@ -35,13 +31,17 @@ FIELDS = {
 """The column of the tidy frame for each role, in the order of its columns."""
 
 EVENTS = {
-    "view": "view views pageview viewitem productview detail click",
-    "cart": "cart addtocart addtobasket basket",
+    "view": "view views pageview viewitem productview detail click clicks",
+    # Many checkouts are begun and not paid for.
+    "cart": "cart carts addtocart addtobasket basket checkout begincheckout",
     "remove_from_cart": "removefromcart removefrombasket",
-    "purchase": "purchase buy transaction order sale checkout",
+    "purchase": "purchase buy transaction order orders sale",
     "return": "return refund cancel cancellation",
 }
 """The events of a store, with the names that exports have for them."""
+
+NOBODY = frozenset({"guest", "anonymous", "(not set)", "-1", "-1.0"})
+"""User ids, in lower case, of rows without a known user; 0 is the first user of many logs."""
 
 LONGEST_ID = 256
 LARGEST = 1e9
@@ -137,7 +137,7 @@ def layout(
     )
 
 
-def select(part: Part, plan: Layout, events: Mapping[str, str]) -> str:
+def select(part: Part, plan: Layout, events: Mapping[str, str], reasons: Mapping[str, str]) -> str:
     """Write the query that turns a part's text into typed columns.
 
     Parameters
@@ -146,23 +146,27 @@ def select(part: Part, plan: Layout, events: Mapping[str, str]) -> str:
     plan : Layout
     events : mapping of str to str
         Further names of events.
+    reasons : mapping of str to str
+        What is not valid (:func:`faults`).
 
     Returns
     -------
     str
-        SQL with the columns of :attr:`Layout.fields` and ``fingerprint`` (UBIGINT), the hash of
-        these columns. Others, such as the number of a row, are not read.
+        SQL with the columns of :attr:`Layout.fields`; ``fingerprint`` (UBIGINT), the hash of all
+        columns of the file as they are there; ``reason``, the first one for which the row is not
+        valid, or NULL; and for such a row, its ``text``.
 
     Notes
     -----
     A number that cannot be read becomes infinite and an event of unknown name stays as it is, so
-    that the validation refuses the row. A missing quantity is 1 for a click, and missing for a
-    purchase. Times without a zone are in the connection's time zone; the result is UTC.
+    that the row is refused. A missing quantity is 1 for a click, and missing for a purchase. Times
+    without a zone are in the connection's time zone; the result is UTC.
     """
     column = plan.columns[part.name]
     text = {role: f"text_{role}" for role in column}
     trimmed = ", ".join(f"{_trimmed(part.sql(column[role]))} AS {text[role]}" for role in text)
-    read = ", ".join(f"{_unless_null(alias)} AS {alias}" for alias in text.values())
+    nulls = {role: NULLS | NOBODY if role == "user" else NULLS for role in text}
+    read = ", ".join(f"{_unless_null(text[role], nulls[role])} AS {text[role]}" for role in text)
     sql = {"user_id": id_text(text["user"]), "item_id": id_text(text["item"])}
     sql["event"] = _event(text["event"], plan, events) if "event" in text else "'purchase'"
     quantity = _number(text["value"]) if "value" in text else "1::DOUBLE"
@@ -182,145 +186,90 @@ def select(part: Part, plan: Layout, events: Mapping[str, str]) -> str:
     fields = ["event", *(field for field in plan.fields if field != "event")]
     typed = ", ".join(f"{sql[field]} AS {identifier(field)}" for field in fields)
     tidy = ", ".join(map(identifier, plan.fields))
+    # By name, since files of one log may order their columns differently.
+    raw = [part.sql(name) for name in sorted(part.columns)]
+    cases = " ".join(f"WHEN {fault} THEN {literal(reason)}" for reason, fault in reasons.items())
     return (
-        f"SELECT {tidy}, hash({tidy}) AS fingerprint FROM (SELECT {typed} FROM ("
-        f"SELECT {read} FROM (SELECT {trimmed} FROM {part.relation})))"
+        f"SELECT {tidy}, fingerprint, reason, "
+        f"CASE WHEN reason IS NOT NULL THEN {_line(part)} END AS text FROM ("
+        f"SELECT *, CASE {cases} END AS reason FROM ("
+        f"SELECT {', '.join(raw)}, {typed}, hash({', '.join(raw)}) AS fingerprint FROM ("
+        f"SELECT * REPLACE ({read}) FROM (SELECT *, {trimmed} FROM {part.relation}))))"
     )
 
 
-def schema(plan: Layout, start: pd.Timestamp, end: pd.Timestamp) -> pa.DataFrameSchema:
-    """Say what a valid row is; each check's text is the reason in the quarantine.
+def faults(plan: Layout, *, strict: bool = False) -> dict[str, str]:
+    """Say what no valid row is: reasons, each with its condition in the query of :func:`select`.
 
     Parameters
     ----------
     plan : Layout
-    start, end : Timestamp
-        Times outside are unreadable, not merely out of the range of interest.
+    strict : bool
+        Whether a missing user or item, a negative quantity and a time in the future are faults,
+        which are else the matter of rules; and any name of an event is none.
 
     Returns
     -------
-    DataFrameSchema
-
-    Notes
-    -----
-    A missing user or item is no failure: it is the matter of a rule.
+    dict of str to str
+        The reasons about times (:data:`TIME_FAULTS`) come last.
     """
-    columns = {
-        "user_id": pa.Column(nullable=True, checks=_id_checks("user")),
-        "item_id": pa.Column(nullable=True, checks=_id_checks("item")),
-        "value": pa.Column(
-            float,
-            pa.Check(_is_number, error=f"quantity is no number up to {LARGEST:.0e}"),
-            nullable=False,
-        ),
-        "event": pa.Column(
-            nullable=False,
-            checks=pa.Check.isin(list(EVENTS), error="unknown event")
-            if plan.known_events
-            else None,
-        ),
-    }
+    found = {}
+    for what in ("user", "item"):
+        if strict:
+            found[f"{what} is missing"] = f"{what}_id IS NULL"
+        found |= {
+            f"{what} id has control characters or is a number cut by a spreadsheet": (
+                f"regexp_matches({what}_id, {literal(_ODD_ID)})"
+            ),
+            f"{what} id is longer than {LONGEST_ID} characters": (
+                f"length({what}_id) > {LONGEST_ID}"
+            ),
+        }
+    found["quantity is missing"] = "value IS NULL"
+    numbers = {"quantity": "value", "price": "price", "returned": "returned"}
+    for what, name in numbers.items():
+        if name in plan.fields:
+            found[f"{what} is no number up to {LARGEST:.0e}"] = f"NOT abs({name}) <= {LARGEST}"
+    if strict:
+        found["quantity is negative"] = "value < 0"
+    else:
+        found["event is missing"] = "event IS NULL"
+        if plan.known_events:
+            found["unknown event"] = f"event NOT IN ({', '.join(map(literal, EVENTS))})"
     if "timestamp" in plan.roles:
-        columns["timestamp"] = pa.Column(
-            nullable=False,
-            checks=pa.Check.in_range(start, end, error="time is before 1900 or after 2200"),
-        )
-    for name in ("price", "returned"):
-        if name in plan.roles:
-            check = pa.Check(_is_number, error=f"{name} is no number up to {LARGEST:.0e}")
-            columns[name] = pa.Column(float, check, nullable=True)
-    return pa.DataFrameSchema(columns)
+        end = "2200-01-01"
+        if strict:
+            end = (pd.Timestamp.now("UTC") + pd.Timedelta(days=1)).tz_convert(None).isoformat()
+        missing, far, future = TIME_FAULTS
+        found[missing] = "timestamp IS NULL"
+        found[future if strict else far] = f"timestamp NOT BETWEEN '1900-01-01' AND '{end}'"
+    return found
 
 
-def failures(frame: pd.DataFrame, expected: pa.DataFrameSchema) -> pd.Series:
-    """Find the rows that do not fit the schema, and why.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        With an index from 0.
-    expected : DataFrameSchema
-
-    Returns
-    -------
-    Series of str
-        One entry for each row that fails, at its index: the reasons, with ``"; "`` between them.
-    """
-    try:
-        expected.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-        whole = cases[cases["index"].isna()]
-        if len(whole):
-            raise AssertionError(f"the columns do not fit the schema: {whole.to_dict()}") from None
-        missing = cases["check"] == "not_nullable"
-        reasons = cases["check"].where(~missing, cases["column"].map(_MISSING)).astype("str")
-        joined: pd.Series = reasons.groupby(cases["index"].astype("int64")).agg(
-            lambda each: "; ".join(dict.fromkeys(each))
-        )
-        return joined
-    return pd.Series([], dtype="str")
-
-
-def time_fault(latest: pd.Timestamp) -> str:
-    """Write the condition for a time that cannot be one, in the view of :func:`select`."""
-    end = latest.tz_convert(None).isoformat()
-    return f"timestamp IS NULL OR timestamp NOT BETWEEN '1900-01-01' AND '{end}'"
-
+TIME_FAULTS = (
+    "time is missing or cannot be read",
+    "time is before 1900 or after 2200",
+    "time is before 1900 or in the future",
+)
 
 _ROLE = {field: role for role, field in FIELDS.items()}
 _NOTHING = {"timestamp": "NULL::TIMESTAMP", "price": "NULL::DOUBLE"}
-_MISSING = {
-    "value": "quantity is missing",
-    "event": "event is missing",
-    "timestamp": "time is missing or cannot be read",
-}
-
 _ODD_ID = r"[\x00-\x1f\x7f]|^\d\.\d+[eE]\+\d+$"
 """Control characters, and what spreadsheets make of long numbers (1.23457E+11)."""
 
 
-FAULTS = {
-    "no user": "user_id IS NULL",
-    "no item": "item_id IS NULL",
-    "an id with control characters, too long, or cut by a spreadsheet": " OR ".join(
-        f"length({name}) > {LONGEST_ID} OR regexp_matches({name}, {literal(_ODD_ID)})"
-        for name in ("user_id", "item_id")
-    ),
-    "no value": "value IS NULL",
-    f"a value that is no number up to {LARGEST:.0e}": f"isnan(value) OR abs(value) > {LARGEST}",
-    "a negative value (no sign of interest)": "value < 0",
-}
-"""What no row of a log may be, each as a condition in the view of :func:`select`."""
-
-
-def _id_checks(what: str) -> list[pa.Check]:
-    return [
-        pa.Check(
-            _is_ordinary,
-            error=f"{what} id has control characters or is a number cut by a spreadsheet",
-        ),
-        pa.Check(
-            lambda ids: ids.str.len() <= LONGEST_ID,
-            error=f"{what} id is longer than {LONGEST_ID} characters",
-        ),
-    ]
-
-
-def _is_ordinary(ids: pd.Series) -> pd.Series:
-    text = pyarrow.array(ids)
-    suspects = compute.or_(
-        compute.invert(compute.ascii_is_printable(text)), compute.match_substring(text, "+")
-    )
-    ordinary = pd.Series(True, index=ids.index)
-    if compute.any(suspects).as_py():  # the regular expression is slow
-        found = compute.match_substring_regex(text, _ODD_ID)
-        ordinary[:] = ~found.to_numpy(zero_copy_only=False)
-    return ordinary
-
-
-def _is_number(values: pd.Series) -> pd.Series:
-    return pd.Series(np.abs(values) <= LARGEST, index=values.index)
+def _line(part: Part) -> str:
+    """A row as the line of text that it was, but for needless quotes."""
+    special = literal(f'["\n\r{part.separator}]')
+    fields = []
+    for name in part.columns:
+        text = f"CAST({part.sql(name)} AS VARCHAR)"
+        quoted = f"""'"' || replace({text}, '"', '""') || '"'"""
+        fields.append(
+            f"CASE WHEN regexp_matches({text}, {special}) THEN {quoted} "
+            f"ELSE coalesce({text}, '') END"
+        )
+    return f" || {literal(part.separator)} || ".join(fields)
 
 
 _BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160) || chr(65279)"
@@ -337,10 +286,10 @@ def _trimmed(column: str) -> str:
     )
 
 
-def _unless_null(text: str) -> str:
+def _unless_null(text: str, nulls: Iterable[str] = NULLS) -> str:
     """NULL for texts that mean "nothing here"."""
-    longest = max(map(len, NULLS))
-    is_word = _among(f"lower({text})", sorted(NULLS))
+    longest = max(map(len, nulls))
+    is_word = _among(f"lower({text})", sorted(nulls))
     return f"CASE WHEN strlen({text}) > {longest} OR NOT {is_word} THEN {text} END"
 
 
@@ -433,7 +382,7 @@ def _events_known(
             continue
         text = plain_text(part.sql(found[part.name]["event"]))
         any_known = connection.execute(
-            f"SELECT true FROM (SELECT {text} AS t FROM {part.look_ahead}) "
+            f"SELECT true FROM (SELECT {text} AS t FROM {part.relation}) "
             f"WHERE {_among(_in_sql('t'), sorted(known))} LIMIT 1"
         ).fetchall()
         if any_known:
@@ -512,7 +461,7 @@ def _day_first(
     iso = f"({raw} LIKE '____-__-%' AND {raw} BETWEEN '0' AND ':')"
     marked = " OR ".join(f"contains({raw}, '{mark}')" for mark in "./-")
     seen = connection.execute(
-        f"SELECT true FROM (SELECT {text} AS t FROM {part.look_ahead} "
+        f"SELECT true FROM (SELECT {text} AS t FROM {part.relation} "
         f"WHERE NOT {iso} AND ({marked})) WHERE {numeric} LIMIT 1"
     ).fetchall()
     if not seen:
@@ -521,7 +470,7 @@ def _day_first(
     [(n_month, n_day, differ)] = connection.execute(
         f"SELECT sum(n * ({month} IS NOT NULL)::INT), sum(n * ({day} IS NOT NULL)::INT), "
         f"count(*) FILTER ({month} <> {day}) FROM (SELECT t, count(*) AS n FROM "
-        f"(SELECT {text} AS t FROM {part.look_ahead}) WHERE {numeric} GROUP BY t)"
+        f"(SELECT {text} AS t FROM {part.relation}) WHERE {numeric} GROUP BY t)"
     ).fetchall()
     if n_month == n_day and differ:
         raise DatasetError(
