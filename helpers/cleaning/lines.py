@@ -6,20 +6,13 @@ do not add up to the lines of the file, or when a file mixes encodings or ends o
 
 import codecs
 import csv
+import re
 from collections import deque
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 PAIR = "::"
 """MovieLens' separator, which the module csv does not take; a tab stands for it."""
-
-FEWER, MORE = "fewer fields than the header", "more fields than the header"
-TOO_LONG = "longer than 2 MB"
-OPEN_QUOTE = "a quote is opened and not closed"
-AFTER_QUOTE = "text after a closing quote"
-NOT_UTF8 = "not UTF-8, as other lines of the file are"
-NO_ROW = ""  # a blank line: nothing to refuse
 
 LONGEST_LINE = 2_000_000
 """Bytes that the parser takes for one row."""
@@ -29,6 +22,10 @@ LONGEST_TEXT = 100_000
 
 MAX_RECORD_LINES = 50
 """A quoted field over more lines than this is taken for a quote that was never closed."""
+
+NO_ROW = ""
+_OPEN_QUOTE = "a quote is opened and not closed"
+_BLOCK = 1 << 20
 
 
 def mend(
@@ -56,30 +53,39 @@ def mend(
         The rows in ``sound``.
     """
     by = plain_separator(separator)
-    n_rows = 0
+    n_rows, row = 0, 1
     usual = csv.field_size_limit(LONGEST_LINE)
-    try:
-        with (
-            path.open(encoding="utf-8", errors="surrogateescape") as lines,
-            sound.open("w", encoding="utf-8", newline="") as copy,
-            refused.open("w", encoding="utf-8", newline="") as table,
-        ):
-            refuse = csv.writer(table).writerow
-            row = 1 - header
-            for record, reason in _records(lines, separator, n_columns):
-                if row == 0:
-                    pass
-                elif reason is not None:
-                    refuse((row, reason, _text(record[0])))
-                else:
-                    text = "".join(record)
-                    copy.write(text if by == separator else text.replace(separator, by))
-                    for rest in range(1, len(record)):
-                        refuse((row + rest, NO_ROW, ""))
+    with (
+        path.open(encoding="utf-8", errors="surrogateescape") as file,
+        sound.open("w", encoding="utf-8", newline="") as copy,
+        refused.open("w", encoding="utf-8", newline="") as table,
+    ):
+        refuse = csv.writer(table).writerow
+        if header:
+            file.readline()
+        while block := file.readlines(_BLOCK):
+            if separator != by:
+                block = [line.replace(separator, by) for line in block]
+            if _is_plain(block, by, n_columns):
+                copy.writelines(block)
+                n_rows, row = n_rows + len(block), row + len(block)
+                continue
+            ahead = deque(block)
+            while ahead:
+                if '"' in ahead[0] and len(ahead) < MAX_RECORD_LINES:
+                    more = islice(file, MAX_RECORD_LINES - len(ahead))
+                    ahead.extend(line.replace(separator, by) for line in more)
+                n_lines, reason = _record(ahead, by, n_columns)
+                record = [ahead.popleft() for _ in range(n_lines)]
+                if reason is None:
+                    copy.writelines(record)
                     n_rows += 1
-                row += len(record)
-    finally:
-        csv.field_size_limit(usual)
+                else:
+                    refuse((row, reason, _text(record[0])))
+                for rest in range(1, n_lines):
+                    refuse((row + rest, NO_ROW, ""))
+                row += n_lines
+    csv.field_size_limit(usual)
     return n_rows
 
 
@@ -88,46 +94,42 @@ def plain_separator(separator: str) -> str:
     return "\t" if separator == PAIR else separator
 
 
-def _records(
-    lines: Iterator[str], separator: str, n_columns: int
-) -> Iterator[tuple[list[str], str | None]]:
-    """The lines of each record, and why it is no row (None for a row)."""
-    ahead = deque(islice(lines, MAX_RECORD_LINES))
-    while ahead:
-        n_lines, reason = _record(ahead, separator, n_columns)
-        yield [ahead.popleft() for _ in range(n_lines)], reason
-        ahead.extend(islice(lines, n_lines))
+def _is_plain(block: list[str], by: str, n_columns: int) -> bool:
+    """Whether each line is a row without quotes, as most lines are; this test is quick."""
+    text = "".join(block)
+    return (
+        '"' not in text
+        and _is_utf8(text)
+        and len(max(block, key=len)) * 4 < LONGEST_LINE
+        and {line.count(by) for line in block} == {n_columns - 1}
+        and "\n" not in block
+    )
 
 
-def _record(ahead: deque[str], separator: str, n_columns: int) -> tuple[int, str | None]:
+def _record(ahead: deque[str], by: str, n_columns: int) -> tuple[int, str | None]:
     """Lines of the record that begins here, and why it is no row; a damaged one has one line."""
     line = ahead[0]
     if line == "\n":
         return 1, NO_ROW
     if not _is_utf8(line):
-        return 1, NOT_UTF8
-    n_lines, n_fields = 1, line.count(separator) + 1
-    if '"' in line:
-        by = plain_separator(separator)
-        # The reader takes further lines while a quote is open.
-        reader = csv.reader(
-            (each.replace(separator, by) for each in ahead), delimiter=by, strict=True
-        )
-        try:
-            n_fields, n_lines = len(next(reader)), reader.line_num
-        except csv.Error as error:
-            is_open = reader.line_num > 1 or "end of data" in str(error)
-            return 1, OPEN_QUOTE if is_open else AFTER_QUOTE
-    if n_lines > 1:
-        # Whole rows inside of a field were swallowed by a quote that is not closed.
-        inner = [_n_fields(each, by) for each in islice(ahead, 1, n_lines - 1)]
-        others = islice(ahead, 1, n_lines)
-        if n_fields != n_columns or n_columns in inner or not all(map(_is_utf8, others)):
-            return 1, OPEN_QUOTE
-    if sum(len(each.encode()) for each in islice(ahead, n_lines)) > LONGEST_LINE:
-        return 1, TOO_LONG if n_lines == 1 else OPEN_QUOTE
+        return 1, "not UTF-8, as other lines of the file are"
+    # The reader takes further lines while a quote is open.
+    reader = csv.reader(islice(ahead, MAX_RECORD_LINES), delimiter=by, strict=True)
+    try:
+        n_fields = len(next(reader)) if '"' in line else line.count(by) + 1
+    except csv.Error as error:
+        is_open = reader.line_num > 1 or "end of data" in str(error)
+        return 1, _OPEN_QUOTE if is_open else "text after a closing quote"
+    n_lines = max(1, reader.line_num)
+    others = list(islice(ahead, 1, n_lines))
+    # Whole rows inside of a field were swallowed by a quote that is not closed.
+    swallowed = n_columns in [_n_fields(each, by) for each in others[:-1]]
+    if others and (n_fields != n_columns or swallowed or not all(map(_is_utf8, others))):
+        return 1, _OPEN_QUOTE
+    if sum(len(each.encode()) for each in (line, *others)) > LONGEST_LINE:
+        return 1, _OPEN_QUOTE if others else "longer than 2 MB"
     if n_fields != n_columns:
-        return 1, FEWER if n_fields < n_columns else MORE
+        return 1, f"{'fewer' if n_fields < n_columns else 'more'} fields than the header"
     return n_lines, None
 
 
@@ -141,7 +143,7 @@ def _n_fields(line: str, by: str) -> int:
 
 def _is_utf8(line: str) -> bool:
     """Whether no byte of it had to be escaped."""
-    return line.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in line)
+    return line.isascii() or re.search("[\udc80-\udcff]", line) is None
 
 
 def _text(line: str) -> str:

@@ -42,21 +42,11 @@ _FOREIGN = {
 }
 """What files begin with that are no logs yet."""
 
-_TEXT = bytes({*range(32, 256), *b"\t\n\r\f\x0b\x1a\x1b\x1c\x1d\x1e\x1f"})
+_LETTERS = bytes({*range(32, 256), *b"\t\n\r\f\x0b\x1a\x1b\x1c\x1d\x1e\x1f"})
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t", "|")
 _BLOCK = 1 << 20
 """Bytes that are looked at, or copied, at a time."""
-
-_FEW = 10_000
-"""Refused lines that the parser may note: they are in memory, whatever limit the parser has."""
-
-_REASONS = {
-    "MISSING COLUMNS": lines.FEWER,
-    "TOO MANY COLUMNS": lines.MORE,
-    "LINE SIZE OVER MAXIMUM": lines.TOO_LONG,
-}
-"""Errors of the parser that concern one line only; after others, each line is looked at."""
 
 _ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype, pd.ArrowDtype)
 
@@ -191,7 +181,7 @@ def open_parts(
             if _is_parquet(plain, path.name):
                 parts.append(_parquet(connection, plain, name))
             else:
-                parts.append(_Text(connection, plain, name, scratch, number, columns).part())
+                parts.append(_text(connection, plain, name, scratch, number, columns))
         except duckdb.OutOfMemoryException:
             raise
         except (EOFError, zlib.error, OSError, UnicodeError, duckdb.Error) as error:
@@ -261,7 +251,7 @@ def _is_parquet(path: Path, name: str) -> bool:
     foreign = next((what for mark, what in _FOREIGN.items() if start.startswith(mark)), None)
     if start[:4] != b"PAR1" and start[:2] not in _UTF16:
         # Text has no such characters but for a damaged field.
-        n_odd = len(start.translate(None, _TEXT))
+        n_odd = len(start.translate(None, _LETTERS))
         if foreign is None and n_odd > len(start) / 50:
             foreign = "no text but a binary file; save it as CSV or Parquet"
     if foreign:
@@ -297,155 +287,105 @@ def _parquet(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> Pa
     return Part(name, relation, names, n_rows)
 
 
-class _Text:
-    """A text file on its way to a part."""
-
-    def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        path: Path,
-        name: str,
-        scratch: Path,
-        number: int,
-        names: NamesColumns,
-    ) -> None:
-        self.connection = connection
-        self.name = name
-        self.scratch = scratch
-        self.number = number
-        with path.open("rb") as file:
-            if file.read(2) in _UTF16:
-                # The parser itself reads no UTF-16 with its high byte first, without a word.
-                path = self._in_utf8(path, "utf-16")
-        self.n_lines, utf8, other, self.one_end = _count(path)
-        if other and not utf8:
-            # The parser's Latin-1 refuses the marks that Windows adds, such as the euro.
-            path = self._in_utf8(path, "cp1252")
-        self.one_encoding = not (other and utf8)
-        self.path = path
-        with path.open("rb") as file:
-            start = file.read(_BLOCK).splitlines()
-        self.separator = _separator(start)
-        first = self._fields(start[0] if start else b"")
-        try:
-            by_place = names(first)
-        except DatasetError as error:
-            raise DatasetError(f"{name}: {error}") from error
-        self.header = by_place is None
-        self.columns = _check_names(name, by_place or first)
-
-    def part(self) -> Part:
-        """The file as a part, once rows and refused lines are all of its lines."""
-        n_wanted = self.n_lines - self.header
-        relation = self._relation(self.path, self.separator, header=self.header)
-        n_rows = self._n_rows(relation) if self.one_end and self.one_encoding else None
-        if n_rows is None or (n_rows != n_wanted and not self._noted(n_wanted - n_rows)):
-            relation, n_rows = self._mended()
-        return Part(self.name, relation, self.columns, n_rows, self.separator, not self.header)
-
-    def _in_utf8(self, path: Path, encoding: str) -> Path:
-        target = self.scratch / f"{encoding}-{self.number}.csv"
-        errors = "strict" if encoding == "utf-16" else lines.AS_LATIN_1
-        with (
-            path.open(encoding=encoding, errors=errors, newline="") as text,
-            target.open("w", encoding="utf-8", newline="") as copy,
-        ):
-            shutil.copyfileobj(text, copy, _BLOCK)
-        return target
-
-    def _fields(self, line: bytes) -> list[str]:
-        """The fields of the first line."""
-        try:
-            text = line.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise DatasetError(
-                f"{self.name}: the header line is not UTF-8, as other lines are; save the file in "
-                "one encoding"
-            ) from None
-        if not text.strip():
-            raise DatasetError(
-                f"{self.name} is empty or has no header line; expected one, and rows"
-            )
-        by = lines.plain_separator(self.separator)
-        try:
-            [fields] = csv.reader([text.replace(self.separator, by)], delimiter=by, strict=True)
-        except csv.Error as error:
-            raise DatasetError(
-                f"{self.name}: a quote is opened in the header line and not closed, or has text "
-                f"after it ({error}); the line begins with {text[:60]!r}; correct it"
-            ) from error
-        return fields
-
-    def _relation(
-        self, path: Path, separator: str, *, header: bool, refuse: str = "ignore_errors=true"
-    ) -> str:
-        columns = ", ".join(f"{_place(i)}: 'VARCHAR'" for i in range(len(self.columns)))
-        return (
-            f"read_csv({exact_path(path)}, auto_detect=false, compression='none', header={header}, "
-            f"delim={literal(separator)}, quote='\"', escape='\"', columns={{{columns}}}, "
-            f"strict_mode=true, null_padding=false, max_line_size={lines.LONGEST_LINE}, "
-            f"hive_partitioning=false, {refuse})"
+def _text(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    name: str,
+    scratch: Path,
+    number: int,
+    names: NamesColumns,
+) -> Part:
+    with path.open("rb") as file:
+        utf16 = file.read(2) in _UTF16
+    if utf16:
+        # The parser itself reads nothing, without a word, where the high byte comes first.
+        path = _in_utf8(path, scratch / f"utf16-{number}.csv", "utf-16", "strict")
+    n_lines, is_latin = _count(path)
+    if is_latin:
+        # The parser's Latin-1 refuses the marks that Windows adds, such as the euro.
+        path = _in_utf8(path, scratch / f"latin-{number}.csv", "cp1252", lines.AS_LATIN_1)
+    with path.open("rb") as file:
+        start = file.read(_BLOCK).splitlines()
+    separator = _separator(start)
+    first = _first_fields(start, separator, name)
+    try:
+        by_place = names(first)
+    except DatasetError as error:
+        raise DatasetError(f"{name}: {error}") from error
+    columns, header = _check_names(name, by_place or first), by_place is None
+    relation = _csv(path, separator, len(columns), header=header)
+    if n_lines is not None:
+        n_rows = _n_rows(connection, relation, len(columns))
+    if n_lines is None or n_rows != n_lines - header:
+        sound, refused = (scratch / f"{what}-{number}.csv" for what in ("sound", "refused"))
+        n_rows = lines.mend(path, sound, refused, separator, len(columns), header=header)
+        connection.execute(
+            f"INSERT INTO refused SELECT {number}, c0::BIGINT, nullif(c1, '{lines.NO_ROW}'), "
+            f"coalesce(c2, '') FROM {_csv(refused, ',', 3, header=False)}"
         )
-
-    def _n_rows(self, relation: str) -> int:
-        """Rows that come out when all columns are read."""
-        counts = ", ".join(f"count({_place(i)})" for i in range(len(self.columns)))
-        [(n_rows, *_)] = self.connection.execute(
-            f"SELECT count(*), {counts} FROM {relation}"
-        ).fetchall()
-        return int(n_rows)
-
-    def _noted(self, n_missing: int) -> bool:
-        """Have the parser note the lines that it refuses; whether they are all that is missing."""
-        if not 0 < n_missing <= _FEW:
-            return False
-        notes = "store_rejects=true, rejects_limit=0, rejects_table='rejects', rejects_scan='scans'"
-        self._n_rows(self._relation(self.path, self.separator, header=self.header, refuse=notes))
-        known = ", ".join(map(literal, _REASONS))
-        [(n_lines, plain)] = self.connection.execute(
-            f"SELECT count(DISTINCT line), bool_and(error_type::VARCHAR IN ({known})) FROM rejects"
-        ).fetchall()
-        if complete := bool(n_lines == n_missing and plain):
-            words = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in _REASONS.items())
-            # One line can have several errors; the first says enough.
-            self.connection.execute(
-                f"INSERT INTO refused SELECT {self.number}, line - {int(self.header)}, "
-                f"CASE min_by(error_type::VARCHAR, coalesce(column_idx, 0)) {words} END, "
-                f"left(trim(any_value(csv_line), chr(10) || chr(13)), {lines.LONGEST_TEXT}) "
-                "FROM rejects GROUP BY line"
-            )
-        self.connection.execute("DROP TABLE rejects; DROP TABLE scans")
-        return complete
-
-    def _mended(self) -> tuple[str, int]:
-        """A copy of the rows only, whose number is known; all other lines are refused."""
-        copy, table = (self.scratch / f"{what}-{self.number}.csv" for what in ("rows", "refused"))
-        n_rows = lines.mend(
-            self.path, copy, table, self.separator, len(self.columns), header=self.header
-        )
-        self.connection.execute(
-            f"INSERT INTO refused SELECT {self.number}, row, nullif(reason, ''), coalesce(text, '')"
-            f" FROM read_csv({exact_path(table)}, auto_detect=false, header=false, quote='\"', "
-            "escape='\"', columns={row: 'BIGINT', reason: 'VARCHAR', text: 'VARCHAR'})"
-        )
-        relation = self._relation(copy, lines.plain_separator(self.separator), header=False)
-        n_read = self._n_rows(relation)
-        if n_read != n_rows:
+        relation = _csv(sound, lines.plain_separator(separator), len(columns), header=False)
+        if (n_read := _n_rows(connection, relation, len(columns))) != n_rows:
             raise DatasetError(
-                f"{self.name} has {n_rows:,} rows, but {n_read:,} were read: its quotes cannot be "
-                "made sense of; export it again, with quotes doubled inside quoted fields"
+                f"{name} has {n_rows:,} rows, but {n_read:,} were read: its quotes cannot be made "
+                "sense of; export it again, with quotes doubled inside quoted fields"
             )
-        return relation, n_rows
+    return Part(name, relation, columns, n_rows, separator, not header)
 
 
-def _count(path: Path) -> tuple[int, bool, bool, bool]:
-    """Count the lines of a text (without blank ones at its end), and look for odd bytes.
+def _in_utf8(path: Path, target: Path, encoding: str, errors: str) -> Path:
+    with (
+        path.open(encoding=encoding, errors=errors, newline="") as text,
+        target.open("w", encoding="utf-8", newline="") as copy,
+    ):
+        shutil.copyfileobj(text, copy, _BLOCK)
+    return target
 
-    Returns the lines, whether some are UTF-8 beyond ASCII, whether some are no UTF-8, and whether
-    all end alike, in a newline.
+
+def _first_fields(start: Sequence[bytes], separator: str, name: str) -> list[str]:
+    """The fields of the first line."""
+    try:
+        line = start[0].decode("utf-8-sig") if start else ""
+        by = lines.plain_separator(separator)
+        fields = next(csv.reader([line.replace(separator, by)], delimiter=by, strict=True), [])
+    except UnicodeDecodeError:
+        fix = "the header line is not UTF-8, as other lines are; save the file in one encoding"
+        raise DatasetError(f"{name}: {fix}") from None
+    except csv.Error as error:
+        raise DatasetError(
+            f"{name}: a quote is opened in the header line and not closed, or has text after it "
+            f"({error}); the line begins with {line[:60]!r}; correct it"
+        ) from error
+    if not line.strip():
+        raise DatasetError(f"{name} is empty or has no header line; expected one, and rows")
+    return fields
+
+
+def _csv(path: Path, separator: str, n_columns: int, *, header: bool) -> str:
+    columns = ", ".join(f"{_place(i)}: 'VARCHAR'" for i in range(n_columns))
+    # The parser's list of rejects takes a kilobyte of memory a line, outside of its limit.
+    return (
+        f"read_csv({exact_path(path)}, auto_detect=false, compression='none', header={header}, "
+        f"delim={literal(separator)}, quote='\"', escape='\"', columns={{{columns}}}, "
+        "strict_mode=true, null_padding=false, ignore_errors=true, hive_partitioning=false, "
+        f"max_line_size={lines.LONGEST_LINE})"
+    )
+
+
+def _n_rows(connection: duckdb.DuckDBPyConnection, relation: str, n_columns: int) -> int:
+    """Rows that come out when all columns are read."""
+    counts = ", ".join(f"count({_place(i)})" for i in range(n_columns))
+    [(n_rows, *_)] = connection.execute(f"SELECT count(*), {counts} FROM {relation}").fetchall()
+    return int(n_rows)
+
+
+def _count(path: Path) -> tuple[int | None, bool]:
+    """Count the lines of a text without the blank ones at its end, and see whether it is Latin-1.
+
+    There is no number where some lines are UTF-8 and others not, or where lines end in several ways
+    or in no newline: then each must be looked at.
     """
     newlines = returns = pairs = 0
-    utf8 = other = False
+    is_utf8 = is_other = False
     last = b""
     with path.open("rb") as file:
         # Whole lines, unless they are very long.
@@ -455,16 +395,17 @@ def _count(path: Path) -> tuple[int, bool, bool, bool]:
                 returns += block.count(b"\r")
                 pairs += block.count(b"\r\n")
             if not block.isascii():
-                if _decodes(block):
-                    utf8 = True
-                else:
-                    other = True
-                    some = (line for line in block.splitlines() if not line.isascii())
-                    utf8 = utf8 or any(map(_decodes, some))
+                decodes = _decodes(block)
+                is_other |= not decodes
+                is_utf8 = is_utf8 or decodes or any(map(_decodes, _beyond_ascii(block)))
             last = block
-    end = last[len(last.rstrip(b"\r\n")) :]
-    n_lines = newlines + 1 - end.count(b"\n") if last else 0
-    return n_lines, utf8, other, returns in (0, pairs) and pairs in (0, newlines)
+    blank = last[len(last.rstrip(b"\r\n")) :].count(b"\n")
+    sound = returns in (0, pairs) and pairs in (0, newlines) and not (is_other and is_utf8)
+    return newlines + 1 - blank if sound else None, is_other and not is_utf8
+
+
+def _beyond_ascii(block: bytes) -> list[bytes]:
+    return [line for line in block.splitlines() if not line.isascii()]
 
 
 def _decodes(line: bytes) -> bool:
