@@ -319,13 +319,13 @@ def read_items(path: str | Path) -> pd.DataFrame:
         [part] = reading.open_parts(connection, [path], scratch, item_columns)
         names = item_columns(part.columns) or part.columns
         sql = {
-            role: schema.plain_text(part.sql(part.columns[names.index(name)]))
+            role: f"plain_text(CAST({part.sql(part.columns[names.index(name)])} AS VARCHAR))"
             for role, usual in ITEM_ROLES.items()
             for name in fitting(names, usual)[:1]
         }
         genres = f", coalesce({sql['genres']}, '') AS genres" if "genres" in sql else ""
         table = connection.sql(
-            f"SELECT {schema.id_text(sql['item'])} AS item_id, {sql['title']} AS title{genres} "
+            f"SELECT id_text({sql['item']}) AS item_id, {sql['title']} AS title{genres} "
             f"FROM {part.relation}"
         ).to_arrow_table()
     frame: pd.DataFrame = table.to_pandas(types_mapper=_TEXT_TYPES.get)
@@ -411,6 +411,7 @@ def _engine(
             connection.execute("SET TimeZone = $1", [zone])
             connection.execute(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
             connection.execute("SET enable_progress_bar = false")
+            connection.execute(schema.MACROS)
             yield connection, scratch
         except duckdb.OutOfMemoryException as error:
             raise DatasetError(
