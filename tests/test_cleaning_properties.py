@@ -95,7 +95,11 @@ def test_a_log_of_many_blocks_keeps_its_places(tmp_path: Path) -> None:
     """Several threads: rows stay in order, so the text is that of its row."""
     n = 300_000
     number = pd.Series(range(n)).astype("str")
-    raw = pd.DataFrame({"user": "u" + number, "item": "i" + number, "qty": "1", "note": "x" * 40})
+    # A column of each kind: of an IN over constants, DuckDB makes a join, which loses the order.
+    raw = pd.DataFrame(
+        {"user": "u" + number, "item": "i" + number, "qty": "1", "note": "x" * 40, "price": "1.5",
+         "event": "view", "time": pd.Timestamp("2024-01-02").isoformat(), "order": "7"}
+    )  # fmt: skip
     raw.loc[::9973, "qty"] = "many"
     raw.loc[5::9973, "user"] = ""
     cleaned = clean(write(tmp_path / "log.csv", raw.to_csv(index=False)))

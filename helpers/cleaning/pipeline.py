@@ -250,8 +250,8 @@ def read_log(
         ignored: tuple[str, ...] = ()
         if "timestamp" in found:
             [(n_rows, n_bad)] = connection.execute(
-                "SELECT count(*), count(*) FILTER (reason IN $1 OR timestamp IS NULL) FROM typed",
-                [schema.TIME_FAULTS],
+                "SELECT count(*), count(*) FILTER (timestamp IS NULL OR "
+                f"among(reason, {schema.words(schema.TIME_FAULTS)})) FROM typed"
             ).fetchall()
             if n_bad > NO_TIMES * n_rows:
                 fields.remove("timestamp")
@@ -266,7 +266,7 @@ def read_log(
         notes += _left_out(connection, part, ignored)
         table = connection.sql(
             f"SELECT {', '.join(fields)} FROM typed WHERE reason IS NULL "
-            f"OR reason IN ({', '.join(map(literal, ignored or ['']))})"
+            f"OR among(reason, {schema.words(ignored)})"
         ).to_arrow_table()
     frame = table.to_pandas(types_mapper=_TEXT_TYPES.get)
     if "timestamp" in frame:

@@ -166,7 +166,7 @@ def select(part: Part, plan: Layout, events: Mapping[str, str], reasons: Mapping
     trimmed, read = [], []
     for role, name in plan.columns[part.name].items():
         trimmed.append(f"trimmed(CAST({part.sql(name)} AS VARCHAR)) AS {text[role]}")
-        nulls = _list(sorted(NULLS | NOBODY if role == "user" else NULLS))
+        nulls = words(sorted(NULLS | NOBODY if role == "user" else NULLS))
         read.append(f"unless_among({text[role]}, {nulls}) AS {text[role]}")
     sql = {
         FIELDS[role]: f"{how}({text[role]})"
@@ -242,7 +242,7 @@ def faults(plan: Layout, *, strict: bool = False) -> dict[str, str]:
     else:
         found["event is missing"] = "event IS NULL"
         if plan.known_events:
-            found["unknown event"] = f"event NOT IN ({', '.join(map(literal, EVENTS))})"
+            found["unknown event"] = f"NOT among(event, {words(EVENTS)})"
     if "timestamp" in plan.roles:
         end = "2200-01-01"
         if strict:
@@ -279,6 +279,16 @@ def _line(part: Part) -> str:
     return f" || {literal(part.separator)} || ".join(fields)
 
 
+def words(texts: Iterable[str]) -> str:
+    """Texts for the macro ``among``.
+
+    Of IN, DuckDB would make a join, which is slow and loses the order of the rows, and with it
+    their places in the file.
+    """
+    between = chr(31)  # which stands in no text that is valid
+    return literal(between.join(["", *texts, ""]))
+
+
 def _list(texts: Iterable[str]) -> str:
     return f"[{', '.join(map(literal, texts))}]"
 
@@ -296,8 +306,9 @@ MACROS = (
 CREATE MACRO trimmed(t) AS CASE
     WHEN t < '!' OR t > '~' OR suffix(t, ' ') OR suffix(t, chr(9)) OR suffix(t, chr(160))
     THEN trim(t, ' ' || chr(9) || chr(10) || chr(13) || chr(160) || chr(65279)) ELSE t END;
+CREATE MACRO among(t, words) AS contains(words, chr(31) || t || chr(31));
 CREATE MACRO unless_among(t, words) AS
-    CASE WHEN strlen(t) > 11 OR NOT list_contains(words, lower(t)) THEN t END;
+    CASE WHEN strlen(t) > 11 OR NOT among(lower(t), words) THEN t END;
 CREATE MACRO plain_text(t) AS unless_among(trimmed(t), :nulls);
 -- A whole number that was stored as a float loses its .0.
 CREATE MACRO id_text(t) AS
@@ -338,7 +349,7 @@ CREATE MACRO moment(t, day_first) AS CASE
     WHEN is_date(t) THEN utc(date_of(t, day_first))
     WHEN regexp_matches(t, '[0-9]') THEN coalesce(utc(try_strptime(t, :named_months)), timezone(
         'UTC', try_strptime(t, ['%d/%b/%Y:%H:%M:%S %z', '%a, %d %b %Y %H:%M:%S %z']))) END;
-""".replace(":nulls", _list(sorted(NULLS)))
+""".replace(":nulls", words(sorted(NULLS)))
     .replace(":long_years", _list(f"%d/%m/%Y{clock}" for clock in _CLOCKS))
     .replace(":short_years", _list(f"%d/%m/%y{clock}" for clock in _CLOCKS))
     .replace(":named_months", _list(_NAMED_MONTHS))
@@ -359,9 +370,9 @@ def _event(text: str, plan: Layout, events: Mapping[str, str]) -> str:
     named = _event_names(events)
     pairs = ", ".join(f"{literal(name)}: {literal(named[name])}" for name in named)
     # First the names that need no change, since to look for the others takes time.
-    unchanged = _list(event for event in EVENTS if named.get(event.replace("_", "")) == event)
+    unchanged = words(event for event in EVENTS if named.get(event.replace("_", "")) == event)
     return (
-        f"CASE WHEN list_contains({unchanged}, {text}) THEN {text} "
+        f"CASE WHEN among({text}, {unchanged}) THEN {text} "
         f"ELSE coalesce(MAP {{{pairs}}}[spelled({text})], {text}) END"
     )
 
@@ -376,11 +387,11 @@ def _events_known(
     wrong = sorted(set(events.values()) - set(EVENTS))
     if wrong:
         raise DatasetError(f"events maps to {wrong}, expected some of {', '.join(EVENTS)}")
-    known = _list(_event_names(events))
+    known = words(_event_names(events))
     return any(
         connection.execute(
-            f"SELECT true FROM {part.relation} WHERE list_contains({known}, "
-            f"spelled(trimmed(CAST({part.sql(found[part.name]['event'])} AS VARCHAR)))) LIMIT 1"
+            f"SELECT true FROM {part.relation} WHERE among(spelled(trimmed("
+            f"CAST({part.sql(found[part.name]['event'])} AS VARCHAR))), {known}) LIMIT 1"
         ).fetchall()
         for part in parts
         if "event" in found[part.name]
