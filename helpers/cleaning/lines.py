@@ -113,24 +113,25 @@ def _record(ahead: deque[str], by: str, n_columns: int) -> tuple[int, str | None
         return 1, NO_ROW
     if not _is_utf8(line):
         return 1, "not UTF-8, as other lines of the file are"
-    # The reader takes further lines while a quote is open.
-    reader = csv.reader(islice(ahead, MAX_RECORD_LINES), delimiter=by, strict=True)
-    try:
-        n_fields = len(next(reader)) if '"' in line else line.count(by) + 1
-    except csv.Error as error:
-        is_open = reader.line_num > 1 or "end of data" in str(error)
-        return 1, _OPEN_QUOTE if is_open else "text after a closing quote"
-    n_lines = max(1, reader.line_num)
-    others = list(islice(ahead, 1, n_lines))
-    # Whole rows inside of a field were swallowed by a quote that is not closed.
-    swallowed = n_columns in [_n_fields(each, by) for each in others[:-1]]
-    if others and (n_fields != n_columns or swallowed or not all(map(_is_utf8, others))):
-        return 1, _OPEN_QUOTE
-    if sum(len(each.encode()) for each in (line, *others)) > LONGEST_LINE:
+    n_fields, others = line.count(by) + 1, list[str]()
+    if '"' in line:
+        # The reader takes further lines while a quote is open.
+        reader = csv.reader(islice(ahead, MAX_RECORD_LINES), delimiter=by, strict=True)
+        try:
+            n_fields = len(next(reader))
+        except csv.Error as error:
+            is_open = reader.line_num > 1 or "end of data" in str(error)
+            return 1, _OPEN_QUOTE if is_open else "text after a closing quote"
+        others = list(islice(ahead, 1, reader.line_num))
+        # Whole rows inside of a field were swallowed by a quote that is not closed.
+        swallowed = n_columns in [_n_fields(each, by) for each in others[:-1]]
+        if others and (n_fields != n_columns or swallowed or not all(map(_is_utf8, others))):
+            return 1, _OPEN_QUOTE
+    if len("".join((line, *others)).encode()) > LONGEST_LINE:
         return 1, _OPEN_QUOTE if others else "longer than 2 MB"
     if n_fields != n_columns:
         return 1, f"{'fewer' if n_fields < n_columns else 'more'} fields than the header"
-    return n_lines, None
+    return 1 + len(others), None
 
 
 def _n_fields(line: str, by: str) -> int:

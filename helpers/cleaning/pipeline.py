@@ -35,8 +35,8 @@ NO_TIMES = 0.9
 ALL_RULES = Rules()
 """Every rule, with its defaults."""
 
-_TEXT_TYPES = {pa.string(): pd.StringDtype(na_value=np.nan)}
 _TYPES = {"value": "DOUBLE", "price": "DOUBLE", "returned": "DOUBLE", "timestamp": "TIMESTAMP"}
+_TEXT_TYPES = {pa.string(): pd.StringDtype(na_value=np.nan)}
 
 
 class Cleaned:

@@ -397,15 +397,12 @@ def _count(path: Path) -> tuple[int | None, bool]:
             if not block.isascii():
                 decodes = _decodes(block)
                 is_other |= not decodes
-                is_utf8 = is_utf8 or decodes or any(map(_decodes, _beyond_ascii(block)))
+                some = (line for line in block.splitlines() if not line.isascii())
+                is_utf8 = is_utf8 or decodes or any(map(_decodes, some))
             last = block
     blank = last[len(last.rstrip(b"\r\n")) :].count(b"\n")
     sound = returns in (0, pairs) and pairs in (0, newlines) and not (is_other and is_utf8)
     return newlines + 1 - blank if sound else None, is_other and not is_utf8
-
-
-def _beyond_ascii(block: bytes) -> list[bytes]:
-    return [line for line in block.splitlines() if not line.isascii()]
 
 
 def _decodes(line: bytes) -> bool:
