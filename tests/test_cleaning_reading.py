@@ -420,6 +420,28 @@ def test_a_row_number_is_that_of_its_line(ends: str, suffix: str, tmp_path: Path
     assert cleaned.frame["title"].tolist()[3] == 'say "hi"'
 
 
+@pytest.mark.parametrize("block", [1, 30, 100])
+def test_a_row_may_go_over_the_end_of_a_block(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "log.csv", "\n".join(PLACES))
+    whole = clean(path)
+    monkeypatch.setattr("helpers.cleaning.lines._BLOCK", block)
+    parts = clean(path)
+    pd.testing.assert_frame_equal(parts.frame, whole.frame)
+    pd.testing.assert_frame_equal(parts.quarantine, whole.quarantine)
+    pd.testing.assert_frame_equal(parts.removed, whole.removed)
+
+
+def test_blank_lines_at_the_end_are_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("helpers.cleaning.lines.mend", None)
+    for end in ("", "\n", "\n\n\n", "\r\n\r\n"):
+        text = "user,item\nu1,a\nu2,b".replace("\n", end[:2] if "\r" in end else "\n") + end
+        assert read(write(tmp_path / "log.csv", text)).report.n_rows == 2
+
+
 # Damage
 
 
@@ -468,9 +490,10 @@ def test_latin_1_has_the_marks_of_windows(tmp_path: Path) -> None:
     assert frame["price"].tolist() == [2.0, 1.0]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "latin-1"])
 def test_encodings_are_found(encoding: str, tmp_path: Path) -> None:
-    data = 'user,item,title\nü,a,"é,\nè"\nu,short\n'.encode(encoding)
+    mark = "" if encoding == "latin-1" else "\ufeff"
+    data = f'{mark}user,item,title\nü,a,"é,\nè"\nu,short\n'.encode(encoding)
     for name, content in (("log.csv", data), ("log.csv.gz", gzip.compress(data))):
         cleaned = read(write(tmp_path / name, content))
         assert cleaned.frame[["user_id", "title"]].to_numpy().tolist() == [["ü", "é,\nè"]]
