@@ -63,11 +63,11 @@ def test_the_order_of_the_rows_changes_nothing(rows: list[list[str]], rng: objec
 
 
 @FEW
-@given(dirty_logs(), st.sampled_from([(1, 2), (2, 1), (7, 4)]))
-def test_batches_and_threads_change_nothing(rows: list[list[str]], how: tuple[int, int]) -> None:
+@given(dirty_logs(), st.sampled_from([1, 2, 4]))
+def test_threads_change_nothing(rows: list[list[str]], threads: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one = cleaned_csv(rows, Path(folder))
-        other = cleaned_csv(rows, Path(folder), batch_rows=how[0], threads=how[1])
+        other = cleaned_csv(rows, Path(folder), threads=threads)
         same(one, other)
         pd.testing.assert_frame_equal(one.removed, other.removed)
         pd.testing.assert_frame_equal(one.quarantine, other.quarantine)
@@ -93,13 +93,17 @@ def test_cutting_the_log_into_files_changes_nothing(
 
 
 def test_a_log_of_many_blocks_keeps_its_places(tmp_path: Path) -> None:
-    """Several threads, several batches: rows stay in order, so the text is that of its row."""
+    """Several threads: rows stay in order, so the text is that of its row."""
     n = 300_000
     number = pd.Series(range(n)).astype("str")
-    raw = pd.DataFrame({"user": "u" + number, "item": "i" + number, "qty": "1", "note": "x" * 40})
+    # A column of each kind: of an IN over constants, DuckDB makes a join, which loses the order.
+    raw = pd.DataFrame(
+        {"user": "u" + number, "item": "i" + number, "qty": "1", "note": "x" * 40, "price": "1.5",
+         "event": "view", "time": pd.Timestamp("2024-01-02").isoformat(), "order": "7"}
+    )  # fmt: skip
     raw.loc[::9973, "qty"] = "many"
     raw.loc[5::9973, "user"] = ""
-    cleaned = clean(write(tmp_path / "log.csv", raw.to_csv(index=False)), batch_rows=10_000)
+    cleaned = clean(write(tmp_path / "log.csv", raw.to_csv(index=False)))
     accounted(cleaned)
     for table, first in ((cleaned.quarantine, 0), (cleaned.removed, 5)):
         assert table["row"].tolist() == [row + 1 for row in range(first, n, 9973)]

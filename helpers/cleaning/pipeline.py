@@ -1,15 +1,12 @@
 """From any event log to the tidy frame, in streaming, with an account of every row."""
 
-import csv
 import os
 import shutil
 import tempfile
 import weakref
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,12 +20,8 @@ from helpers.cleaning import reading, report, rules, schema
 from helpers.cleaning.columns import ITEM_ROLES, LOG_ROLES, fitting, item_columns
 from helpers.cleaning.reading import Part, Source
 from helpers.cleaning.rules import Rules
-from helpers.cleaning.sql import identifier, literal
-from helpers.cleaning.survey import Line
+from helpers.cleaning.sql import exact_path, literal
 from helpers.io import DatasetError
-
-BATCH = 250_000
-"""Rows that are validated at a time."""
 
 PLACES = 40
 """The id of a row is its position in its part, with the part's number above so many bits."""
@@ -42,9 +35,8 @@ NO_TIMES = 0.9
 ALL_RULES = Rules()
 """Every rule, with its defaults."""
 
-_UNREADABLE = (pd.Timestamp("1900-01-01"), pd.Timestamp("2200-01-01"))
-_TEXT_TYPES = {pa.string(): pd.StringDtype(na_value=np.nan)}
 _TYPES = {"value": "DOUBLE", "price": "DOUBLE", "returned": "DOUBLE", "timestamp": "TIMESTAMP"}
+_TEXT_TYPES = {pa.string(): pd.StringDtype(na_value=np.nan)}
 
 
 class Cleaned:
@@ -80,13 +72,13 @@ class Cleaned:
             names = [
                 name
                 for name, *_ in connection.execute(
-                    f"DESCRIBE FROM read_parquet({literal(str(path))})"
+                    f"DESCRIBE FROM read_parquet({exact_path(path)})"
                 ).fetchall()
             ]
             first = [name for name in ("timestamp", "user_id", "item_id", "event") if name in names]
             order = ", ".join([*first, *(name for name in names if name not in first)])
             table = connection.sql(
-                f"FROM read_parquet({literal(str(path))}) ORDER BY {order}"
+                f"FROM read_parquet({exact_path(path)}) ORDER BY {order}"
             ).to_arrow_table()
         return _in_utc(table.to_pandas(types_mapper=_TEXT_TYPES.get))
 
@@ -110,7 +102,6 @@ def clean(
     events: Mapping[str, str] | None = None,
     zone: str = "UTC",
     day_first: bool | None = None,
-    batch_rows: int = BATCH,
     memory: str = MEMORY,
     threads: int | None = None,
 ) -> Cleaned:
@@ -133,8 +124,6 @@ def clean(
         Time zone of times that have none.
     day_first : bool, optional
         How ``3/4/2024`` is meant, where the dates themselves do not tell.
-    batch_rows : int, at least 1
-        Rows that are validated at a time. It changes memory and speed, not the result.
     memory : str
         What the engine may hold in memory, as DuckDB writes it.
     threads : int, optional
@@ -173,13 +162,13 @@ def clean(
     """
     if not isinstance(rules, Rules):
         raise DatasetError(f"rules is {rules!r}, expected cleaning.Rules(...)")
-    _check(source, columns, to, events, day_first, batch_rows, threads)
+    _check(source, columns, to, events, day_first, threads)
     target = Path(tempfile.mkdtemp(prefix="cleaned-")) if to is None else Path(to)
     try:
         with _engine(memory, threads, zone) as (connection, scratch):
             outcome = _run(
                 connection, scratch, source, dict(columns or {}), rules,
-                dict(events or {}), day_first, batch_rows,
+                dict(events or {}), day_first,
             )  # fmt: skip
             _publish(scratch, target, outcome[0])
     except BaseException:
@@ -195,7 +184,6 @@ def _check(
     to: str | Path | None,
     events: Mapping[str, str] | None,
     day_first: bool | None,
-    batch_rows: int,
     threads: int | None,
 ) -> None:
     """Refuse arguments that would fail late, or spoil the source."""
@@ -206,9 +194,8 @@ def _check(
             raise DatasetError(f"{what} is {mapping!r}, expected a mapping of text to text")
     if day_first is not None and not isinstance(day_first, bool):
         raise DatasetError(f"day_first is {day_first!r}, expected True, False or None")
-    for name, value in (("batch_rows", batch_rows), ("threads", threads)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise DatasetError(f"{name} is {value!r}, expected a whole number of at least 1")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise DatasetError(f"threads is {threads!r}, expected a whole number of at least 1")
     if not isinstance(to, str | Path | None):
         raise DatasetError(f"to is {to!r}, expected the path of a folder")
     if to is None:
@@ -255,37 +242,31 @@ def read_log(
         [part] = reading.open_parts(connection, [path], scratch)
         plan = schema.layout(connection, [part], columns, {}, None, LOG_ROLES)
         found = plan.columns[part.name]
-        _write_part(connection, part, plan, {}, scratch / "rows.parquet")
-        connection.execute(
-            f"CREATE VIEW typed AS FROM read_parquet({literal(str(scratch / 'rows.parquet'))}, "
-            "file_row_number=true)"
-        )
         if part.assumed:
-            names = ", ".join(part.assumed)
+            names = ", ".join(part.columns)
             notes.append(f"The file has no header line; its columns are taken as {names}.")
+        _type(connection, scratch, [part], plan, {}, schema.faults(plan, strict=True))
         fields = [name for name in plan.fields if name != "event" or "event" in found]
-        faults = dict(schema.FAULTS)
+        ignored: tuple[str, ...] = ()
         if "timestamp" in found:
-            fault = schema.time_fault(pd.Timestamp.now(tz="UTC") + pd.Timedelta(days=1))
             [(n_rows, n_bad)] = connection.execute(
-                f"SELECT count(*), count(*) FILTER ({fault}) FROM typed"
+                "SELECT count(*), count(*) FILTER (timestamp IS NULL OR "
+                f"among(reason, {schema.words(schema.TIME_FAULTS)})) FROM typed"
             ).fetchall()
             if n_bad > NO_TIMES * n_rows:
                 fields.remove("timestamp")
+                ignored = schema.TIME_FAULTS
                 [(example,)] = connection.execute(
-                    f"SELECT {part.sql(found['timestamp'])} FROM {part.look_ahead} LIMIT 1"
+                    f"SELECT {part.sql(found['timestamp'])} FROM {part.relation} LIMIT 1"
                 ).fetchall()
                 notes.append(
                     f"No time can be read in {n_bad:,} of {n_rows:,} rows of the column "
                     f"{found['timestamp']!r} (such as {str(example)!r}), so it is ignored."
                 )
-            else:
-                faults["no time, or none from 1900 to now"] = fault
-        cases = " ".join(f"WHEN {fault} THEN {literal(what)}" for what, fault in faults.items())
-        connection.execute(f"CREATE VIEW judged AS SELECT *, CASE {cases} END AS fault FROM typed")
-        notes += _left_out(connection, part)
+        notes += _left_out(connection, part, ignored)
         table = connection.sql(
-            f"SELECT {', '.join(fields)} FROM judged WHERE fault IS NULL"
+            f"SELECT {', '.join(fields)} FROM typed WHERE reason IS NULL "
+            f"OR among(reason, {schema.words(ignored)})"
         ).to_arrow_table()
     frame = table.to_pandas(types_mapper=_TEXT_TYPES.get)
     if "timestamp" in frame:
@@ -293,34 +274,32 @@ def read_log(
     return frame, found, notes
 
 
-def _left_out(connection: duckdb.DuckDBPyConnection, part: Part) -> list[str]:
+def _left_out(
+    connection: duckdb.DuckDBPyConnection, part: Part, ignored: Sequence[str]
+) -> list[str]:
     """Say which rows are not valid; they must not be the most."""
-    counts = connection.execute(
-        "SELECT fault, count(*), min(file_row_number) FROM judged GROUP BY fault"
-    ).fetchall()
-    n_rows = sum(n for _, n, _ in counts)
-    refused = reading.refused(connection, part, n_rows)
-    if not n_rows and not refused:
-        raise DatasetError(f"{part.name} has a header ({', '.join(part.columns)}) but no rows")
-    faulty = {position: fault for fault, _, position in counts if fault}
-    examples = pd.Series(faulty, dtype="str").sort_index()
-    lines = refused + (_texts(connection, part, examples, BATCH) if faulty else [])
-    n_of = {fault: n for fault, n, _ in counts if fault} | Counter(each.reason for each in refused)
-    if not n_of:
+    found = [
+        row
+        for row in connection.execute(
+            "SELECT reason, count(*) AS n, min(row) AS first, left(min_by(text, row), 80) "
+            "FROM quarantine GROUP BY reason ORDER BY n DESC, first"
+        ).fetchall()
+        if row[0] not in ignored
+    ]
+    if not found:
         return []
-    first = {line.reason: line for line in reversed(lines)}
     reasons = "; ".join(
-        f"{what} in {n:,} (first in row {first[what].row:,}: {first[what].text[:80]!r})"
-        for what, n in sorted(n_of.items(), key=lambda each: -each[1])
+        f"{reason} in {n:,} (first in row {first:,}: {text!r})" for reason, n, first, text in found
     )
-    n_left_out, n_rows = sum(n_of.values()), n_rows + len(refused)
-    told = f"{n_left_out:,} of {n_rows:,} rows are not valid"
+    [(n_refused,)] = connection.execute("SELECT count(reason) FROM refused").fetchall()
+    n_left_out, n_rows = sum(n for _, n, *_ in found), part.n_rows + n_refused
+    message = f"{n_left_out:,} of {n_rows:,} rows are not valid"
     if n_left_out > n_rows / 2:
         raise DatasetError(
-            f"{part.name}: {told}: {reasons}; correct the file, or say which column is which with "
-            'COLUMNS="user=...,item=...,timestamp=...,value=..."'
+            f"{part.name}: {message}: {reasons}; correct the file, or say which column is which "
+            'with COLUMNS="user=...,item=...,timestamp=...,value=..."'
         )
-    return [f"{told} and were left out: {reasons}."]
+    return [f"{message} and were left out: {reasons}."]
 
 
 def read_items(path: str | Path) -> pd.DataFrame:
@@ -340,14 +319,14 @@ def read_items(path: str | Path) -> pd.DataFrame:
         [part] = reading.open_parts(connection, [path], scratch, item_columns)
         names = item_columns(part.columns) or part.columns
         sql = {
-            role: schema.plain_text(part.sql(part.columns[names.index(name)]))
+            role: f"plain_text(CAST({part.sql(part.columns[names.index(name)])} AS VARCHAR))"
             for role, usual in ITEM_ROLES.items()
             for name in fitting(names, usual)[:1]
         }
         genres = f", coalesce({sql['genres']}, '') AS genres" if "genres" in sql else ""
         table = connection.sql(
-            f"SELECT {schema.id_text(sql['item'])} AS item_id, {sql['title']} AS title{genres} "
-            f"FROM {part.look_ahead}"
+            f"SELECT id_text({sql['item']}) AS item_id, {sql['title']} AS title{genres} "
+            f"FROM {part.relation}"
         ).to_arrow_table()
     frame: pd.DataFrame = table.to_pandas(types_mapper=_TEXT_TYPES.get)
     frame = frame.dropna(subset="item_id").drop_duplicates("item_id", ignore_index=True)
@@ -383,49 +362,27 @@ def _run(
     wanted: Rules,
     events: Mapping[str, str],
     day_first: bool | None,
-    batch_rows: int,
 ) -> tuple[report.CleaningReport, pd.DataFrame]:
-    parts = list(reading.open_parts(connection, source, scratch))
+    parts = reading.open_parts(connection, source, scratch)
     plan = schema.layout(connection, parts, columns, events, day_first)
-    connection.execute("CREATE TABLE invalid (id BIGINT)")
-    refused = [
-        line
-        for number, part in enumerate(parts)
-        for line in _validate(connection, scratch, number, part, plan, events, batch_rows)
-    ]
-    quarantine = pd.DataFrame(
-        [vars(line) for line in refused], columns=["file", "row", "reason", "text"]
-    ).astype({"file": "str", "row": "int64", "reason": "str", "text": "str"})
-    place = {part.name: number for number, part in enumerate(parts)}
-    quarantine = quarantine.sort_values(
-        ["file", "row"],
-        key=lambda each: each.map(place) if each.name == "file" else each,
-        ignore_index=True,
-    )
+    _type(connection, scratch, parts, plan, events, schema.faults(plan))
     absent = [field for field in schema.FIELDS.values() if field not in plan.fields]
     nothing = "".join(f", NULL::{_TYPES.get(name, 'VARCHAR')} AS {name}" for name in absent)
-    read = " UNION ALL ".join(
-        f"SELECT * EXCLUDE (file_row_number), {number}::INTEGER AS part, "
-        f"file_row_number + {number << PLACES} AS id FROM read_parquet("
-        f"{literal(str(scratch / f'part-{number:06}.parquet'))}, file_row_number=true)"
-        for number in range(len(parts))
+    connection.execute(
+        f"CREATE VIEW events AS SELECT * EXCLUDE (reason, text){nothing} FROM typed "
+        "WHERE reason IS NULL"
     )
-    valid = " ANTI JOIN invalid USING (id)" if refused else ""
-    connection.execute(f"CREATE VIEW events AS SELECT *{nothing} FROM ({read}){valid}")
+    reasons = _write_quarantine(connection, scratch)
     verdicts = rules.apply(connection, wanted)
-    _write(connection, scratch, parts, quarantine, plan.fields)
+    _write(connection, scratch, plan.fields)
     account = report.build(
-        connection, wanted, verdicts, quarantine, [part.name for part in parts], plan.fields
+        connection, wanted, verdicts, reasons, [part.name for part in parts], plan.fields
     )
     if not account.n_kept:
         steps = account.waterfall.query("removed > 0")["removed"].to_dict()
         raise DatasetError(
             f"no row is left of {account.n_rows:,}: {steps}"
-            + (
-                f"; quarantined for {account.quarantine.head(3).to_dict()}"
-                if len(quarantine)
-                else ""
-            )
+            + (f"; quarantined for {account.quarantine.head(3).to_dict()}" if len(reasons) else "")
             + "; correct the columns, or switch a rule off (Rules(without=[...]), or --without)"
         )
     return account, verdicts.accounts
@@ -454,6 +411,7 @@ def _engine(
             connection.execute("SET TimeZone = $1", [zone])
             connection.execute(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
             connection.execute("SET enable_progress_bar = false")
+            connection.execute(schema.MACROS)
             yield connection, scratch
         except duckdb.OutOfMemoryException as error:
             raise DatasetError(
@@ -473,100 +431,93 @@ def _engine(
             connection.close()
 
 
-def _write_part(
-    connection: duckdb.DuckDBPyConnection,
-    part: Part,
-    plan: schema.Layout,
-    events: Mapping[str, str],
-    target: Path,
-) -> None:
-    """Write the rows of a part, typed, to Parquet."""
-    try:
-        connection.execute(
-            f"COPY ({schema.select(part, plan, events)}) TO {literal(str(target))} "
-            "(FORMAT parquet, CODEC lz4_raw)"
-        )
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        raise reading.damaged_file(Path(part.name), error) from error
-
-
-def _validate(
+def _type(
     connection: duckdb.DuckDBPyConnection,
     scratch: Path,
-    number: int,
-    part: Part,
+    parts: Sequence[Part],
     plan: schema.Layout,
     events: Mapping[str, str],
-    batch_rows: int,
-) -> list[Line]:
-    """Write the rows of a part to Parquet, note those that are not valid, give these back."""
-    expected = schema.schema(plan, *_UNREADABLE)
-    target = scratch / f"part-{number:06}.parquet"
-    _write_part(connection, part, plan, events, target)
-    path = literal(str(target))
-    reasons: list[pd.Series] = []
-    n_rows = 0
-    checked = ", ".join(identifier(name) for name in expected.columns)
-    for batch in connection.sql(f"SELECT {checked} FROM {path}").to_arrow_reader(batch_rows):
-        failed = schema.failures(batch.to_pandas(types_mapper=_TEXT_TYPES.get), expected)
-        if len(failed):
-            reasons.append(failed.set_axis(failed.index + n_rows))
-        n_rows += len(batch)
-    lines = reading.refused(connection, part, n_rows)
-    if not n_rows and not lines:
-        raise DatasetError(f"{part.name} has a header ({', '.join(part.columns)}) but no rows")
-    if not reasons:
-        return lines
-    found = pd.concat(reasons)
-    bad = pd.DataFrame({"id": found.index.to_numpy() + (number << PLACES)})
-    connection.register("bad", bad)
-    connection.execute("INSERT INTO invalid SELECT id FROM bad")
-    connection.unregister("bad")
-    return lines + _texts(connection, part, found, batch_rows)
-
-
-def _texts(
-    connection: duckdb.DuckDBPyConnection,
-    part: Part,
-    reasons: pd.Series,
-    batch_rows: int,
-) -> list[Line]:
-    """Read a part once more for the text of the rows that are not valid."""
-    names = ", ".join(
-        f"CAST({part.sql(name)} AS VARCHAR) AS c{i}" for i, name in enumerate(part.columns)
+    reasons: Mapping[str, str],
+) -> None:
+    """Make the views ``typed`` (rows with their reason, if not valid) and ``quarantine``."""
+    for number, part in enumerate(parts):
+        target = scratch / f"part-{number:06}.parquet"
+        try:
+            [(n_rows,)] = connection.execute(
+                f"COPY ({schema.select(part, plan, events, reasons)}) TO {literal(str(target))} "
+                "(FORMAT parquet, CODEC lz4_raw)"
+            ).fetchall()
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            raise reading.damaged_file(Path(part.name), error) from error
+        if n_rows != part.n_rows:
+            raise DatasetError(
+                f"{part.name} has {part.n_rows:,} rows, but {n_rows:,} were read the second time; "
+                "if nothing changed the file meanwhile, report a bug"
+            )
+        [(n_refused,)] = connection.execute(
+            "SELECT count(reason) FROM refused WHERE part = $1", [number]
+        ).fetchall()
+        if not n_rows and not n_refused:
+            raise DatasetError(f"{part.name} has a header ({', '.join(part.columns)}) but no rows")
+    read = " UNION ALL ".join(
+        f"SELECT * EXCLUDE (file_row_number), {number}::INTEGER AS part, "
+        f"file_row_number + {number << PLACES} AS id FROM read_parquet("
+        f"{exact_path(scratch / f'part-{number:06}.parquet')}, file_row_number=true)"
+        for number in range(len(parts))
     )
-    positions = reasons.index.to_numpy()
-    rows = reading.line_numbers(part, positions)
-    separator = part.survey.separator if part.survey else ","
-    found: list[Line] = []
-    start = 0
-    relation = part.look_ahead
-    for batch in connection.sql(f"SELECT {names} FROM {relation}").to_arrow_reader(batch_rows):
-        here = (positions >= start) & (positions < start + len(batch))
-        taken = batch.take(pa.array(positions[here] - start)).to_pylist()
-        for row, reason, fields in zip(rows[here], reasons[here], taken, strict=True):
-            text = StringIO()
-            # Fields with either of these ends of lines are quoted.
-            csv.writer(text, delimiter=separator, lineterminator="\r\n").writerow(fields.values())
-            found.append(Line(part.name, int(row), str(reason), text.getvalue()[:-2]))
-        start += len(batch)
-    return found
+    connection.execute(f"CREATE VIEW typed AS {read}")
+    connection.execute("CREATE TABLE files (part INTEGER, file VARCHAR)")
+    connection.executemany(
+        "INSERT INTO files VALUES (?, ?)", [(n, part.name) for n, part in enumerate(parts)]
+    )
+    # How many lines are no rows before the row at a position of its part.
+    connection.execute(
+        "CREATE TABLE skipped AS SELECT part, row - nth AS position, max(nth) AS n FROM ("
+        "SELECT part, row, row_number() OVER (PARTITION BY part ORDER BY row) AS nth FROM refused"
+        ") GROUP BY ALL"
+    )
+    connection.execute(
+        f"CREATE VIEW quarantine AS SELECT * FROM (SELECT part, row, reason, text "
+        f"FROM ({_placed('SELECT * FROM typed WHERE reason IS NOT NULL')}) "
+        "UNION ALL SELECT * FROM refused WHERE reason IS NOT NULL) JOIN files USING (part)"
+    )
+
+
+def _placed(rows: str) -> str:
+    """SQL for rows with their place in the file: ``row``, from 1 without the header."""
+    return (
+        "SELECT placed.*, position_in_part + 1 + coalesce(skipped.n, 0) AS row "
+        f"FROM (SELECT *, id & {(1 << PLACES) - 1} AS position_in_part FROM ({rows})) AS placed "
+        "ASOF LEFT JOIN skipped ON placed.part = skipped.part "
+        "AND placed.position_in_part >= skipped.position"
+    )
+
+
+def _write_quarantine(connection: duckdb.DuckDBPyConnection, scratch: Path) -> pd.Series:
+    """Write the rows that are not valid into the scratch folder; their number by reason."""
+    target = scratch / "quarantine.parquet"
+    connection.execute(
+        "COPY (SELECT file, row, reason, text FROM quarantine ORDER BY part, row) "
+        f"TO {literal(str(target))} (FORMAT parquet)"
+    )
+    counts = connection.execute(
+        f"SELECT reason, count(*) AS n FROM read_parquet({exact_path(target)}) "
+        "GROUP BY reason ORDER BY n DESC, reason"
+    ).fetchall()
+    return pd.Series(dict(counts), dtype="int64", name="count").rename_axis("reason")
 
 
 def _write(
     connection: duckdb.DuckDBPyConnection,
     scratch: Path,
-    parts: list[Part],
-    quarantine: pd.DataFrame,
     fields: list[str],
 ) -> None:
-    """Write what is kept, removed and quarantined into the scratch folder."""
-    _place(connection, parts)
+    """Write what is kept and removed into the scratch folder."""
     connection.execute(
-        "CREATE VIEW removed_rows AS SELECT file, places.row, rule, events.* "
-        "FROM removed JOIN events USING (id) JOIN places USING (id)"
+        "CREATE VIEW removed_rows AS SELECT * FROM "
+        f"({_placed('SELECT * FROM removed JOIN events USING (id)')}) JOIN files USING (part)"
     )
     [(reduced,)] = connection.execute("SELECT count(*) FROM reduced").fetchall()
     names = ["alive.value" if name == "value" else name for name in fields]
@@ -593,23 +544,6 @@ def _write(
         f"COPY (SELECT file, row, rule, {kept} FROM removed_rows ORDER BY id) "
         f"TO {literal(str(scratch / 'removed.parquet'))} (FORMAT parquet)"
     )
-    quarantine.to_parquet(scratch / "quarantine.parquet", index=False)
-
-
-def _place(connection: duckdb.DuckDBPyConnection, parts: list[Part]) -> None:
-    """Make the table ``places`` (id, file, row) for the removed rows."""
-    connection.execute("CREATE TABLE places (id BIGINT, file VARCHAR, row BIGINT)")
-    for number, part in enumerate(parts):
-        found = connection.execute(
-            f"SELECT id FROM removed WHERE id >> {PLACES} = $1 ORDER BY id", [number]
-        ).fetchnumpy()["id"]
-        ids = np.asarray(found, dtype=np.int64)
-        rows = reading.line_numbers(part, ids - (number << PLACES))
-        frame = pd.DataFrame({"id": ids, "file": part.name, "row": rows})
-        if len(frame):
-            connection.register("found", frame)
-            connection.execute("INSERT INTO places SELECT id, file, row FROM found")
-            connection.unregister("found")
 
 
 def _publish(scratch: Path, target: Path, account: report.CleaningReport) -> None:

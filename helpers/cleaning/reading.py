@@ -1,37 +1,27 @@
-"""Files of any damage, read by what is in them: each line ends as a row or in the quarantine.
+"""Files as relations of text columns: each line ends as a row, or refused with a reason.
 
-DuckDB parses, but its parser alone is not enough: a quote that is opened and never closed makes it
-skip up to the rest of the file without a word. So each text file is surveyed first (encoding, line
-ends, open quotes), what cannot be a row is set aside, and after the parse the lines are counted
-again: rows, refused and blank lines must add up to the lines of the file.
+DuckDB parses, and the lines are counted beside it: one quote that is opened and never closed makes
+the parser skip up to the rest of the file without a word. Only where its rows do not add up to the
+lines of the file, :mod:`helpers.cleaning.lines` looks at each line.
 """
 
+import csv
+import gzip
 import re
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from glob import escape as no_glob
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from glob import glob
 from os.path import commonpath
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pandas as pd
 
+from helpers.cleaning import lines
 from helpers.cleaning.columns import log_columns
-from helpers.cleaning.sql import literal
-from helpers.cleaning.survey import (
-    Line,
-    NamesColumns,
-    Survey,
-    blocks,
-    check_names,
-    is_gzip,
-    open_bytes,
-    survey,
-)
+from helpers.cleaning.sql import exact_path, literal
 from helpers.io import DatasetError
 
 SUFFIXES = tuple(
@@ -52,10 +42,21 @@ _FOREIGN = {
 }
 """What files begin with that are no logs yet."""
 
+_LETTERS = bytes({*range(32, 256), *b"\t\n\r\f\x0b\x1a\x1b\x1c\x1d\x1e\x1f"})
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_SEPARATORS = (",", ";", "\t", "|")
+_BLOCK = 1 << 20
+"""Bytes that are looked at, or copied, at a time."""
+
+_ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype, pd.ArrowDtype)
+
 Source = str | Path | pd.DataFrame | Sequence[str | Path]
 
+NamesColumns = Callable[[Sequence[str]], list[str] | None]
+"""Gives names to the columns of a file whose first line is a row; None where that line has them."""
 
-@dataclass
+
+@dataclass(frozen=True)
 class Part:
     """One file, or one frame, as a relation of text columns.
 
@@ -68,28 +69,20 @@ class Part:
         What stands after ``FROM`` in SQL; its columns are named by :meth:`sql`.
     columns : list of str
         The names in the file.
-    survey : Survey or None
-        For text files.
-    rejects : str
-        The table in which DuckDB notes the lines that it refuses.
-    look_ahead : str
-        As ``relation``, without noting what is refused.
-    refused_rows : int64 ndarray
-        Row numbers (from 1) of the lines that are no rows; filled by :func:`refused`.
+    n_rows : int
+        Of the relation.
+    separator : str
+        Between the fields of a line.
+    assumed : bool
+        Whether there is no header line, and the names of the columns are by place.
     """
 
     name: str
     relation: str
     columns: list[str]
-    survey: Survey | None = None
-    rejects: str = ""
-    look_ahead: str = ""
-    refused_rows: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
-
-    @property
-    def assumed(self) -> list[str] | None:
-        """The names of its columns by place, where it has no header line."""
-        return self.survey.assumed if self.survey else None
+    n_rows: int
+    separator: str = ","
+    assumed: bool = False
 
     def sql(self, name: str) -> str:
         """A column's name in the relation.
@@ -131,8 +124,13 @@ def find(source: str | Path | Sequence[str | Path]) -> list[Path]:
     path = Path(source)
     if path.is_file():
         return [path]
-    # A pattern may name folders, and begin anywhere.
-    found = path.iterdir() if path.is_dir() else map(Path, glob(str(path), recursive=True))  # noqa: PTH207
+    if path.is_dir():
+        found = list(path.iterdir())
+    else:
+        # Folders that are there are no pattern, though their names may have [ or * in them.
+        base = next(each for each in path.parents if each.is_dir())
+        pattern = str(path.relative_to(base))
+        found = [base / each for each in glob(pattern, root_dir=base, recursive=True)]  # noqa: PTH207
     paths = sorted(each for each in found if each.is_file() and not each.name.startswith("."))
     if not paths:
         raise DatasetError(
@@ -147,117 +145,48 @@ def open_parts(
     source: Source,
     scratch: Path,
     columns: NamesColumns = log_columns,
-) -> Iterator[Part]:
+) -> list[Part]:
     """Make each file of the source a relation of the connection.
 
     Parameters
     ----------
     connection : DuckDBPyConnection
+        Gets the table ``refused`` (part, row, reason, text) of the lines that are no rows; without
+        a reason, a line is blank or the rest of a quoted field.
     source : path, glob, folder, list of these, or DataFrame
     scratch : Path
-        An existing folder for mended copies.
+        An existing folder for copies of files that are packed, not in UTF-8, or damaged.
     columns : function
         Names the columns of a file that has no header line.
 
-    Yields
-    ------
-    Part
+    Returns
+    -------
+    list of Part
 
     Raises
     ------
     DatasetError
         If a file is empty, damaged as a whole, or has one column name twice.
     """
+    connection.execute(
+        "CREATE TABLE refused (part INTEGER, row BIGINT, reason VARCHAR, text VARCHAR)"
+    )
     if isinstance(source, pd.DataFrame):
-        yield _frame(connection, source)
-        return
+        return [_frame(connection, source)]
     paths = find(source)
+    parts = []
     for number, (path, name) in enumerate(zip(paths, _names(paths), strict=True)):
         try:
-            if _is_parquet(path):
-                yield _parquet(connection, path, name, scratch, number)
+            plain = _unpacked(path, scratch / f"unpacked-{number}")
+            if _is_parquet(plain, path.name):
+                parts.append(_parquet(connection, plain, name))
             else:
-                yield _text(path, name, scratch, number, columns)
-        except (EOFError, zlib.error, OSError) as error:
+                parts.append(_text(connection, plain, name, scratch, number, columns))
+        except duckdb.OutOfMemoryException:
+            raise
+        except (EOFError, zlib.error, OSError, UnicodeError, duckdb.Error) as error:
             raise damaged_file(path, error) from error
-
-
-def refused(connection: duckdb.DuckDBPyConnection, part: Part, n_rows: int) -> list[Line]:
-    """List the lines of a part that are no rows, once all its rows have been read.
-
-    Parameters
-    ----------
-    connection : DuckDBPyConnection
-        That has read the whole part.
-    part : Part
-    n_rows : int
-        Rows that came out of it.
-
-    Returns
-    -------
-    list of Line
-
-    Raises
-    ------
-    DatasetError
-        If rows and refused lines do not add up to the lines of the file.
-    """
-    if part.survey is None:
-        return []
-    lines = list(part.survey.damaged)
-    known = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [part.rejects]
-    ).fetchall()
-    if known[0][0]:
-        # One line can have several errors; the first says enough. Its place in the file is right,
-        # its number is not after quoted fields of several lines.
-        rows = connection.execute(
-            f"SELECT line_byte_position - 1, min_by(error_type, coalesce(column_idx, 0)), "
-            f"coalesce(any_value(csv_line), '') FROM {part.rejects} GROUP BY 1 ORDER BY 1"
-        ).fetchall()
-        texts = [str(text) for _, _, text in rows]
-        # Blank lines before it are taken for a part of the line.
-        blank = [len(text) - len(text.lstrip("\r\n")) for text in texts]
-        starts = [start + n for (start, *_), n in zip(rows, blank, strict=True)]
-        lines += [
-            Line(part.name, row, _in_words(kind), text.strip("\r\n"))
-            for row, (_, kind, _), text in zip(
-                _line_ends_before(part.survey.readable, starts), rows, texts, strict=True
-            )
-        ]
-    expected = part.survey.n_lines - 1 - len(part.survey.not_rows)
-    if n_rows + len(lines) != expected:
-        raise DatasetError(
-            f"{part.name} has {expected:,} lines with data, but {n_rows:,} were read and "
-            f"{len(lines):,} refused: its quotes cannot be made sense of; export it again, with "
-            "quotes doubled inside quoted fields"
-        )
-    part.refused_rows = np.array(sorted(line.row for line in lines), dtype=np.int64)
-    return lines
-
-
-def line_numbers(part: Part, positions: np.ndarray) -> np.ndarray:
-    """Where rows stand in their file, from their positions among the rows that were read.
-
-    Parameters
-    ----------
-    part : Part
-        That has been read, see :func:`refused`.
-    positions : int ndarray
-        From 0.
-
-    Returns
-    -------
-    int64 ndarray
-        Row numbers from 1; in a text file the line number less one (the header).
-    """
-    skipped = part.refused_rows
-    if part.survey is not None:
-        skipped = np.concatenate([skipped, part.survey.not_rows - 1])
-    skipped = np.unique(skipped)
-    # Before the j-th skipped row stand skipped[j] - 1 - j rows that were read.
-    before = skipped - 1 - np.arange(len(skipped))
-    return positions + 1 + np.searchsorted(before, positions, side="right")
+    return parts
 
 
 def suffix(path: str | Path) -> str:
@@ -271,25 +200,15 @@ def suffix(path: str | Path) -> str:
     return next((known for known in SUFFIXES if str(path).lower().endswith(known)), "")
 
 
-def _is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet rather than text; what is neither is refused."""
-    with open_bytes(path) as file:
-        start = file.read(4096)
-    foreign = next((what for mark, what in _FOREIGN.items() if start.startswith(mark)), None)
-    if start[:4] != b"PAR1" and start[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        # Text has no such characters but for a damaged field.
-        n_odd = len(start.translate(None, _TEXT))
-        if foreign is None and n_odd > len(start) / 50:
-            foreign = "no text but a binary file; save it as CSV or Parquet"
-    if foreign:
-        raise DatasetError(f"{path.name} is {foreign}")
-    return start[:4] == b"PAR1"
-
-
-_TEXT = bytes({*range(32, 256), *b"\t\n\r\f\x0b\x1a\x1b\x1c\x1d\x1e\x1f"})
-
-
-_ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype, pd.ArrowDtype)
+def damaged_file(path: Path, error: Exception) -> DatasetError:
+    """The error for a file that cannot be read as a whole."""
+    if isinstance(error, OSError) and error.errno:
+        return DatasetError(f"{path} cannot be opened ({error.strerror}); check its permissions")
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = re.sub(r"[^\s\"']*[/\\]", "", reason)  # folders say nothing about a file
+    return DatasetError(
+        f"{path.name} is damaged or neither text nor Parquet ({reason}); check that it is complete"
+    )
 
 
 def _place(number: int) -> str:
@@ -305,20 +224,43 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [path.absolute().relative_to(top).as_posix() for path in paths]
 
 
-def _line_ends_before(path: Path, positions: Sequence[int]) -> list[int]:
-    """How many lines end before each byte position (from 0, ascending)."""
-    counts: list[int] = []
-    start = n_lines = 0
-    for block in blocks(path) if positions else ():
-        ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == 10)
-        here = [each - start for each in positions[len(counts) :] if each < start + len(block)]
-        counts += (n_lines + np.searchsorted(ends, here)).tolist()
-        start, n_lines = start + len(block), n_lines + len(ends)
-    return counts
+def _check_names(where: str, columns: Sequence[str]) -> list[str]:
+    """Trim the names of columns and see that none stands there twice."""
+    # Spreadsheets and pandas write columns without a name.
+    names = [str(name).strip() or f"column {i}" for i, name in enumerate(columns, start=1)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DatasetError(f"{where} has the columns {twice} twice; rename or drop one of each")
+    return names
+
+
+def _unpacked(path: Path, target: Path) -> Path:
+    """The file, or a copy of it that is not compressed; its name says nothing."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return path
+    with gzip.open(path) as packed, target.open("wb") as copy:
+        shutil.copyfileobj(packed, copy, _BLOCK)
+    return target
+
+
+def _is_parquet(path: Path, name: str) -> bool:
+    """Whether a file is Parquet rather than text; what is neither is refused."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    foreign = next((what for mark, what in _FOREIGN.items() if start.startswith(mark)), None)
+    if start[:4] != b"PAR1" and start[:2] not in _UTF16:
+        # Text has no such characters but for a damaged field.
+        n_odd = len(start.translate(None, _LETTERS))
+        if foreign is None and n_odd > len(start) / 50:
+            foreign = "no text but a binary file; save it as CSV or Parquet"
+    if foreign:
+        raise DatasetError(f"{name} is {foreign}")
+    return start[:4] == b"PAR1"
 
 
 def _frame(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> Part:
-    names = check_names("the frame", [str(column) for column in frame.columns])
+    names = _check_names("the frame", [str(column) for column in frame.columns])
     if frame.empty:
         raise DatasetError(f"the frame has columns ({', '.join(names)}) but no rows")
     text = frame.set_axis([_place(i) for i in range(len(names))], axis=1)
@@ -331,79 +273,151 @@ def _frame(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> Part:
             values = pd.Series(list(text[place]), index=text.index, dtype=object)
             text[place] = values.map(str, na_action="ignore").astype("str")
     connection.register("given_frame", text)
-    return Part("frame", "given_frame", names, look_ahead="given_frame")
+    return Part("frame", "given_frame", names, len(frame))
 
 
-def _parquet(
-    connection: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, number: int
-) -> Part:
-    plain = literal(str(_plain(path, scratch, number)))
-    relation = f"read_parquet({plain}, hive_partitioning=false)"
-    try:
-        described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-        [(count,)] = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
-    except duckdb.Error as error:
-        raise damaged_file(path, error) from error
-    names = check_names(name, [row[0] for row in described])
-    if not count:
+def _parquet(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> Part:
+    relation = f"read_parquet({exact_path(path)}, hive_partitioning=false)"
+    described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    names = _check_names(name, [row[0] for row in described])
+    [(n_rows,)] = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
+    if not n_rows:
         raise DatasetError(f"{name} has columns ({', '.join(names)}) but no rows")
     relation += f" AS given({', '.join(map(_place, range(len(names))))})"
-    return Part(name, relation, names, look_ahead=relation)
+    return Part(name, relation, names, n_rows)
 
 
-def _text(path: Path, name: str, scratch: Path, number: int, names: NamesColumns) -> Part:
-    found = survey(path, name, scratch, number, names)
-    rejects = f"rejects_{number}"
-    columns = ", ".join(f"{_place(i)}: 'VARCHAR'" for i in range(len(found.header)))
-    read = (
-        f"read_csv({literal(str(_plain(found.readable, scratch, number)))}, auto_detect=false, "
-        f"header=true, delim={literal(found.separator)}, quote='\"', escape='\"', "
-        f"compression={literal('gzip' if is_gzip(found.readable) else 'none')}, "
-        f"columns={{{columns}}}, strict_mode=true, null_padding=false, hive_partitioning=false"
-    )
-    notes = f"store_rejects=true, rejects_limit=0, rejects_table='{rejects}', "
-    return Part(
-        name=name,
-        relation=f"{read}, {notes}rejects_scan='scans_{number}')",
-        columns=found.header,
-        survey=found,
-        rejects=rejects,
-        look_ahead=f"{read}, ignore_errors=true)",
-    )
-
-
-_FOLDERS = r"[^\s\"']*[/\\\\]"
-"""In the words of a parser: folders say nothing about a file."""
-
-
-def damaged_file(path: Path, error: Exception) -> DatasetError:
-    """The error for a file that cannot be read as a whole."""
-    if isinstance(error, OSError) and error.errno:
-        return DatasetError(f"{path} cannot be opened ({error.strerror}); check its permissions")
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DatasetError(
-        f"{path.name} is damaged or neither text nor Parquet ({re.sub(_FOLDERS, '', reason)}); "
-        "check that it is complete"
-    )
-
-
-def _plain(path: Path, scratch: Path, number: int) -> Path:
-    """The file under a name that is no pattern."""
-    if no_glob(str(path)) == str(path):
-        return path
-    target = scratch / f"file-{number}"
+def _text(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    name: str,
+    scratch: Path,
+    number: int,
+    names: NamesColumns,
+) -> Part:
+    with path.open("rb") as file:
+        utf16 = file.read(2) in _UTF16
+    if utf16:
+        # The parser itself reads nothing, without a word, where the high byte comes first.
+        path = _in_utf8(path, scratch / f"utf16-{number}.csv", "utf-16", "strict")
+    n_lines, is_latin = _count(path)
+    if is_latin:
+        # The parser's Latin-1 refuses the marks that Windows adds, such as the euro.
+        path = _in_utf8(path, scratch / f"latin-{number}.csv", "cp1252", lines.AS_LATIN_1)
+    with path.open("rb") as file:
+        start = file.read(_BLOCK).splitlines()
+    separator = _separator(start)
+    first = _first_fields(start, separator, name)
     try:
-        target.symlink_to(path.resolve())
-    except OSError:
-        shutil.copyfile(path, target)
+        by_place = names(first)
+    except DatasetError as error:
+        raise DatasetError(f"{name}: {error}") from error
+    columns, header = _check_names(name, by_place or first), by_place is None
+    relation = _csv(path, separator, len(columns), header=header)
+    if n_lines is not None:
+        n_rows = _n_rows(connection, relation, len(columns))
+    if n_lines is None or n_rows != n_lines - header:
+        sound, refused = (scratch / f"{what}-{number}.csv" for what in ("sound", "refused"))
+        n_rows = lines.mend(path, sound, refused, separator, len(columns), header=header)
+        connection.execute(
+            f"INSERT INTO refused SELECT {number}, c0::BIGINT, nullif(c1, '{lines.NO_ROW}'), "
+            f"coalesce(c2, '') FROM {_csv(refused, ',', 3, header=False)}"
+        )
+        relation = _csv(sound, lines.plain_separator(separator), len(columns), header=False)
+        if (n_read := _n_rows(connection, relation, len(columns))) != n_rows:
+            raise DatasetError(
+                f"{name} has {n_rows:,} rows, but {n_read:,} were read: its quotes cannot be made "
+                "sense of; export it again, with quotes doubled inside quoted fields"
+            )
+    return Part(name, relation, columns, n_rows, separator, not header)
+
+
+def _in_utf8(path: Path, target: Path, encoding: str, errors: str) -> Path:
+    with (
+        path.open(encoding=encoding, errors=errors, newline="") as text,
+        target.open("w", encoding="utf-8", newline="") as copy,
+    ):
+        shutil.copyfileobj(text, copy, _BLOCK)
     return target
 
 
-def _in_words(kind: str) -> str:
-    return {
-        "MISSING COLUMNS": "fewer fields than the header",
-        "TOO MANY COLUMNS": "more fields than the header",
-        "UNQUOTED VALUE": "text after a closing quote",
-        "LINE SIZE OVER MAXIMUM": "longer than 2 MB",
-        "INVALID ENCODING": "not in the encoding of the file",
-    }.get(kind, kind.lower())
+def _first_fields(start: Sequence[bytes], separator: str, name: str) -> list[str]:
+    """The fields of the first line."""
+    try:
+        line = start[0].decode("utf-8-sig") if start else ""
+        by = lines.plain_separator(separator)
+        fields = next(csv.reader([line.replace(separator, by)], delimiter=by, strict=True), [])
+    except UnicodeDecodeError:
+        fix = "the header line is not UTF-8, as other lines are; save the file in one encoding"
+        raise DatasetError(f"{name}: {fix}") from None
+    except csv.Error as error:
+        raise DatasetError(
+            f"{name}: a quote is opened in the header line and not closed, or has text after it "
+            f"({error}); the line begins with {line[:60]!r}; correct it"
+        ) from error
+    if not line.strip():
+        raise DatasetError(f"{name} is empty or has no header line; expected one, and rows")
+    return fields
+
+
+def _csv(path: Path, separator: str, n_columns: int, *, header: bool) -> str:
+    columns = ", ".join(f"{_place(i)}: 'VARCHAR'" for i in range(n_columns))
+    # The parser's list of rejects takes a kilobyte of memory a line, outside of its limit.
+    return (
+        f"read_csv({exact_path(path)}, auto_detect=false, compression='none', header={header}, "
+        f"delim={literal(separator)}, quote='\"', escape='\"', columns={{{columns}}}, "
+        "strict_mode=true, null_padding=false, ignore_errors=true, hive_partitioning=false, "
+        f"max_line_size={lines.LONGEST_LINE})"
+    )
+
+
+def _n_rows(connection: duckdb.DuckDBPyConnection, relation: str, n_columns: int) -> int:
+    """Rows that come out when all columns are read."""
+    counts = ", ".join(f"count({_place(i)})" for i in range(n_columns))
+    [(n_rows, *_)] = connection.execute(f"SELECT count(*), {counts} FROM {relation}").fetchall()
+    return int(n_rows)
+
+
+def _count(path: Path) -> tuple[int | None, bool]:
+    """Count the lines of a text without the blank ones at its end, and see whether it is Latin-1.
+
+    There is no number where some lines are UTF-8 and others not, or where lines end in several ways
+    or in no newline: then each must be looked at.
+    """
+    newlines = returns = pairs = 0
+    is_utf8 = is_other = False
+    last = b""
+    with path.open("rb") as file:
+        # Whole lines, unless they are very long.
+        while block := file.read(_BLOCK) + file.readline(_BLOCK):
+            newlines += block.count(b"\n")
+            if b"\r" in block:
+                returns += block.count(b"\r")
+                pairs += block.count(b"\r\n")
+            if not block.isascii():
+                decodes = _decodes(block)
+                is_other |= not decodes
+                some = (line for line in block.splitlines() if not line.isascii())
+                is_utf8 = is_utf8 or decodes or any(map(_decodes, some))
+            last = block
+    blank = last[len(last.rstrip(b"\r\n")) :].count(b"\n")
+    sound = returns in (0, pairs) and pairs in (0, newlines) and not (is_other and is_utf8)
+    return newlines + 1 - blank if sound else None, is_other and not is_utf8
+
+
+def _decodes(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _separator(start: Sequence[bytes]) -> str:
+    """What separates the fields: ``::`` where all lines have as many, else by the first line."""
+    first = [line for line in start if line][:20]
+    counts = {line.count(b"::") for line in first}
+    if len(counts) == 1 and counts != {0} and not any(b"\t" in line for line in first):
+        return lines.PAIR
+    plain = re.sub(rb'"[^"]*"', b"", first[0] if first else b"").decode("latin-1")
+    return max(_SEPARATORS, key=lambda each: (plain.count(each), -_SEPARATORS.index(each)))

@@ -123,7 +123,7 @@ def build(
     connection: duckdb.DuckDBPyConnection,
     rules: Rules,
     verdicts: Verdicts,
-    quarantine: pd.DataFrame,
+    quarantine: pd.Series,
     part_names: Sequence[str],
     fields: Sequence[str],
 ) -> CleaningReport:
@@ -135,8 +135,8 @@ def build(
         With ``events``, ``alive``, ``removed_rows`` (file, row, rule and the tidy columns).
     rules : Rules
     verdicts : Verdicts
-    quarantine : DataFrame
-        ``file``, ``row``, ``reason``, ``text``.
+    quarantine : Series
+        Rows for each reason, the most frequent first.
     part_names : sequence of str
     fields : sequence of str
         The tidy columns of this log.
@@ -146,15 +146,15 @@ def build(
     CleaningReport
     """
     [(n_valid,)] = connection.execute("SELECT count(*) FROM events").fetchall()
-    n_rows = n_valid + len(quarantine)
+    n_quarantined = int(quarantine.sum())
+    n_rows = n_valid + n_quarantined
     counts = dict(connection.execute("SELECT rule, count(*) FROM removed GROUP BY rule").fetchall())
-    waterfall = _waterfall(n_rows, len(quarantine), counts, rules)
+    waterfall = _waterfall(n_rows, n_quarantined, counts, rules)
     _count_pairs(connection)
     sizes = pd.DataFrame(
         {"before": _sizes(connection, "n"), "after": _sizes(connection, "kept")},
         index=pd.Index(["rows", "users", "items", "pairs"], name="what"),
     )
-    reasons = quarantine["reason"].value_counts()
     findings = [
         *_repetition(connection),
         *_repeated_files(connection, part_names),
@@ -167,9 +167,9 @@ def build(
     return CleaningReport(
         n_rows=n_rows,
         n_kept=int(waterfall["kept"].iloc[-1]),
-        n_quarantined=len(quarantine),
+        n_quarantined=n_quarantined,
         waterfall=waterfall,
-        quarantine=reasons.sort_index().sort_values(ascending=False, kind="stable"),
+        quarantine=quarantine,
         sizes=sizes,
         tail=_tail(_popularity(connection, "n"), _popularity(connection, "kept")),
         examples=_examples(connection, fields),
@@ -308,15 +308,16 @@ def _repeated_files(
     ]
 
 
-def _quarantine_findings(quarantine: pd.DataFrame, n_rows: int) -> list[Finding]:
+def _quarantine_findings(quarantine: pd.Series, n_rows: int) -> list[Finding]:
     if quarantine.empty:
         return []
-    share = len(quarantine) / n_rows
-    reason, n = next(iter(quarantine["reason"].value_counts().items()))
+    n_quarantined = int(quarantine.sum())
+    share = n_quarantined / n_rows
+    reason, n = next(iter(quarantine.items()))
     return [
         Finding(
             "error" if share > 0.1 else "warning",
-            f"{len(quarantine):,} of {n_rows:,} rows ({share:.2%}) are in quarantine; the most "
+            f"{n_quarantined:,} of {n_rows:,} rows ({share:.2%}) are in quarantine; the most "
             f"frequent reason: {reason} ({n:,}).",
         )
     ]

@@ -5,43 +5,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
-import numpy as np
 import pandas as pd
-import pandera.pandas as pa
-import pyarrow
-from pyarrow import compute
 
 from helpers.cleaning.columns import NULLS, ROLES, resolve_columns
 from helpers.cleaning.reading import Part
-from helpers.cleaning.sql import identifier, literal
+from helpers.cleaning.sql import literal
 from helpers.io import DatasetError
 
 FIELDS = {
-    "user": "user_id",
-    "item": "item_id",
-    "value": "value",
-    "timestamp": "timestamp",
-    "event": "event",
-    "session": "session_id",
-    "order": "order_id",
-    "price": "price",
-    "country": "country",
-    "category": "category",
-    "title": "title",
-    "agent": "user_agent",
-    "address": "address",
-    "returned": "returned",
-}
+    "user": "user_id", "item": "item_id", "value": "value", "timestamp": "timestamp",
+    "event": "event", "session": "session_id", "order": "order_id", "price": "price",
+    "country": "country", "category": "category", "title": "title", "agent": "user_agent",
+    "address": "address", "returned": "returned",
+}  # fmt: skip
 """The column of the tidy frame for each role, in the order of its columns."""
 
 EVENTS = {
-    "view": "view views pageview viewitem productview detail click",
-    "cart": "cart addtocart addtobasket basket",
+    "view": "view views pageview viewitem productview detail click clicks",
+    # Many checkouts are begun and not paid for.
+    "cart": "cart carts addtocart addtobasket basket checkout begincheckout",
     "remove_from_cart": "removefromcart removefrombasket",
-    "purchase": "purchase buy transaction order sale checkout",
+    "purchase": "purchase buy transaction order orders sale",
     "return": "return refund cancel cancellation",
 }
 """The events of a store, with the names that exports have for them."""
+
+NOBODY = frozenset({"guest", "anonymous", "(not set)", "-1", "-1.0"})
+"""User ids, in lower case, of rows without a known user; 0 is the first user of many logs."""
 
 LONGEST_ID = 256
 LARGEST = 1e9
@@ -137,7 +127,7 @@ def layout(
     )
 
 
-def select(part: Part, plan: Layout, events: Mapping[str, str]) -> str:
+def select(part: Part, plan: Layout, events: Mapping[str, str], reasons: Mapping[str, str]) -> str:
     """Write the query that turns a part's text into typed columns.
 
     Parameters
@@ -146,274 +136,212 @@ def select(part: Part, plan: Layout, events: Mapping[str, str]) -> str:
     plan : Layout
     events : mapping of str to str
         Further names of events.
+    reasons : mapping of str to str
+        What is not valid (:func:`faults`).
 
     Returns
     -------
     str
-        SQL with the columns of :attr:`Layout.fields` and ``fingerprint`` (UBIGINT), the hash of
-        these columns. Others, such as the number of a row, are not read.
+        SQL with the columns of :attr:`Layout.fields`; ``fingerprint`` (UBIGINT), the hash of all
+        columns of the file as they are there; ``reason``, the first one for which the row is not
+        valid, or NULL; and for such a row, its ``text``.
 
     Notes
     -----
     A number that cannot be read becomes infinite and an event of unknown name stays as it is, so
-    that the validation refuses the row. A missing quantity is 1 for a click, and missing for a
-    purchase. Times without a zone are in the connection's time zone; the result is UTC.
+    that the row is refused. A missing quantity is 1 for a click, and missing for a purchase. Times
+    without a zone are in the connection's time zone; the result is UTC.
     """
     column = plan.columns[part.name]
-    text = {role: f"text_{role}" for role in column}
-    trimmed = ", ".join(f"{_trimmed(part.sql(column[role]))} AS {text[role]}" for role in text)
-    read = ", ".join(f"{_unless_null(alias)} AS {alias}" for alias in text.values())
-    sql = {"user_id": id_text(text["user"]), "item_id": id_text(text["item"])}
-    sql["event"] = _event(text["event"], plan, events) if "event" in text else "'purchase'"
-    quantity = _number(text["value"]) if "value" in text else "1::DOUBLE"
-    sql["value"] = f"coalesce({quantity}, CASE WHEN event <> 'purchase' THEN 1::DOUBLE END)"
-    if "timestamp" in text:
-        sql["timestamp"] = _time(text["timestamp"], plan.day_first[part.name])
-    if "price" in text:
-        sql["price"] = _number(text["price"])
-    if "order" in text:
-        sql["order_id"] = id_text(text["order"])
-    if "returned" in plan.roles:
-        sql["returned"] = f"coalesce({_number(text['returned'])}, 0)" if "returned" in text else "0"
-        sql["returned"] += "::DOUBLE"
-    for field in plan.fields:
-        sql.setdefault(field, text.get(_ROLE[field], _NOTHING.get(field, "NULL::VARCHAR")))
+    trimmed, read = [], []
+    for role, name in column.items():
+        trimmed.append(f"trimmed(CAST({part.sql(name)} AS VARCHAR)) AS text_{role}")
+        nulls = words(sorted(NULLS | NOBODY if role == "user" else NULLS))
+        read.append(f"unless_among(text_{role}, {nulls}) AS text_{role}")
+    text = {role: f"text_{role}" if role in column else "NULL::VARCHAR" for role in FIELDS}
     # The event comes first, since the quantity depends on it.
-    fields = ["event", *(field for field in plan.fields if field != "event")]
-    typed = ", ".join(f"{sql[field]} AS {identifier(field)}" for field in fields)
-    tidy = ", ".join(map(identifier, plan.fields))
+    sql = {"event": _event(text["event"], plan, events) if "event" in column else "'purchase'"}
+    sql |= text | sql
+    sql |= {role: f"id_text({text[role]})" for role in ("user", "item", "order")}
+    sql["price"] = f"number({text['price']})"
+    sql["returned"] = f"coalesce(number({text['returned']}), 0)"
+    sql["timestamp"] = f"moment({text['timestamp']}, {plan.day_first.get(part.name) or False})"
+    quantity = f"number({text['value']})" if "value" in column else "1::DOUBLE"
+    sql["value"] = f"coalesce({quantity}, CASE WHEN event <> 'purchase' THEN 1::DOUBLE END)"
+    typed = ", ".join(f"{sql[r]} AS {FIELDS[r]}" for r in sql if FIELDS[r] in plan.fields)
+    tidy = ", ".join(plan.fields)
+    # By name, since files of one log may order their columns differently.
+    raw = [part.sql(name) for name in sorted(part.columns)]
+    cases = " ".join(f"WHEN {fault} THEN {literal(reason)}" for reason, fault in reasons.items())
     return (
-        f"SELECT {tidy}, hash({tidy}) AS fingerprint FROM (SELECT {typed} FROM ("
-        f"SELECT {read} FROM (SELECT {trimmed} FROM {part.relation})))"
+        f"SELECT {tidy}, fingerprint, reason, "
+        f"CASE WHEN reason IS NOT NULL THEN {_line(part)} END AS text FROM ("
+        f"SELECT *, CASE {cases} END AS reason FROM ("
+        f"SELECT {', '.join(raw)}, {typed}, hash({', '.join(raw)}) AS fingerprint FROM ("
+        f"SELECT * REPLACE ({', '.join(read)}) FROM "
+        f"(SELECT *, {', '.join(trimmed)} FROM {part.relation}))))"
     )
 
 
-def schema(plan: Layout, start: pd.Timestamp, end: pd.Timestamp) -> pa.DataFrameSchema:
-    """Say what a valid row is; each check's text is the reason in the quarantine.
+def faults(plan: Layout, *, strict: bool = False) -> dict[str, str]:
+    """Say what no valid row is: reasons, each with its condition in the query of :func:`select`.
 
     Parameters
     ----------
     plan : Layout
-    start, end : Timestamp
-        Times outside are unreadable, not merely out of the range of interest.
+    strict : bool
+        Whether a missing user or item, a negative quantity and a time in the future are faults,
+        which are else the matter of rules; and any name of an event is none.
 
     Returns
     -------
-    DataFrameSchema
-
-    Notes
-    -----
-    A missing user or item is no failure: it is the matter of a rule.
+    dict of str to str
+        The reasons about times (:data:`TIME_FAULTS`) come last.
     """
-    columns = {
-        "user_id": pa.Column(nullable=True, checks=_id_checks("user")),
-        "item_id": pa.Column(nullable=True, checks=_id_checks("item")),
-        "value": pa.Column(
-            float,
-            pa.Check(_is_number, error=f"quantity is no number up to {LARGEST:.0e}"),
-            nullable=False,
-        ),
-        "event": pa.Column(
-            nullable=False,
-            checks=pa.Check.isin(list(EVENTS), error="unknown event")
-            if plan.known_events
-            else None,
-        ),
-    }
+    found = {}
+    for what in ("user", "item"):
+        if strict:
+            found[f"{what} is missing"] = f"{what}_id IS NULL"
+        odd = f"{what} id has control characters or is a number cut by a spreadsheet"
+        found[odd] = f"regexp_matches({what}_id, {literal(_ODD_ID)})"
+        long = f"{what} id is longer than {LONGEST_ID} characters"
+        found[long] = f"length({what}_id) > {LONGEST_ID}"
+    found["quantity is missing"] = "value IS NULL"
+    for what, name in (("quantity", "value"), ("price", "price"), ("returned", "returned")):
+        if name in plan.fields:
+            found[f"{what} is no number up to {LARGEST:.0e}"] = f"NOT abs({name}) <= {LARGEST}"
+    if strict:
+        found["quantity is negative"] = "value < 0"
+    else:
+        found["event is missing"] = "event IS NULL"
+        if plan.known_events:
+            found["unknown event"] = " AND ".join(f"event <> '{event}'" for event in EVENTS)
     if "timestamp" in plan.roles:
-        columns["timestamp"] = pa.Column(
-            nullable=False,
-            checks=pa.Check.in_range(start, end, error="time is before 1900 or after 2200"),
-        )
-    for name in ("price", "returned"):
-        if name in plan.roles:
-            check = pa.Check(_is_number, error=f"{name} is no number up to {LARGEST:.0e}")
-            columns[name] = pa.Column(float, check, nullable=True)
-    return pa.DataFrameSchema(columns)
+        end = "2200-01-01"
+        if strict:
+            end = (pd.Timestamp.now("UTC") + pd.Timedelta(days=1)).tz_convert(None).isoformat()
+        missing, far, future = TIME_FAULTS
+        found[missing] = "timestamp IS NULL"
+        found[future if strict else far] = f"timestamp NOT BETWEEN '1900-01-01' AND '{end}'"
+    return found
 
 
-def failures(frame: pd.DataFrame, expected: pa.DataFrameSchema) -> pd.Series:
-    """Find the rows that do not fit the schema, and why.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        With an index from 0.
-    expected : DataFrameSchema
-
-    Returns
-    -------
-    Series of str
-        One entry for each row that fails, at its index: the reasons, with ``"; "`` between them.
-    """
-    try:
-        expected.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-        whole = cases[cases["index"].isna()]
-        if len(whole):
-            raise AssertionError(f"the columns do not fit the schema: {whole.to_dict()}") from None
-        missing = cases["check"] == "not_nullable"
-        reasons = cases["check"].where(~missing, cases["column"].map(_MISSING)).astype("str")
-        joined: pd.Series = reasons.groupby(cases["index"].astype("int64")).agg(
-            lambda each: "; ".join(dict.fromkeys(each))
-        )
-        return joined
-    return pd.Series([], dtype="str")
-
-
-def time_fault(latest: pd.Timestamp) -> str:
-    """Write the condition for a time that cannot be one, in the view of :func:`select`."""
-    end = latest.tz_convert(None).isoformat()
-    return f"timestamp IS NULL OR timestamp NOT BETWEEN '1900-01-01' AND '{end}'"
-
-
-_ROLE = {field: role for role, field in FIELDS.items()}
-_NOTHING = {"timestamp": "NULL::TIMESTAMP", "price": "NULL::DOUBLE"}
-_MISSING = {
-    "value": "quantity is missing",
-    "event": "event is missing",
-    "timestamp": "time is missing or cannot be read",
-}
+TIME_FAULTS = (
+    "time is missing or cannot be read",
+    "time is before 1900 or after 2200",
+    "time is before 1900 or in the future",
+)
 
 _ODD_ID = r"[\x00-\x1f\x7f]|^\d\.\d+[eE]\+\d+$"
 """Control characters, and what spreadsheets make of long numbers (1.23457E+11)."""
 
 
-FAULTS = {
-    "no user": "user_id IS NULL",
-    "no item": "item_id IS NULL",
-    "an id with control characters, too long, or cut by a spreadsheet": " OR ".join(
-        f"length({name}) > {LONGEST_ID} OR regexp_matches({name}, {literal(_ODD_ID)})"
-        for name in ("user_id", "item_id")
-    ),
-    "no value": "value IS NULL",
-    f"a value that is no number up to {LARGEST:.0e}": f"isnan(value) OR abs(value) > {LARGEST}",
-    "a negative value (no sign of interest)": "value < 0",
-}
-"""What no row of a log may be, each as a condition in the view of :func:`select`."""
+def _line(part: Part) -> str:
+    """A row as the line of text that it was, but for needless quotes."""
+    special = literal(f'["\n\r{part.separator}]')
+    fields = (f"as_field(CAST({part.sql(name)} AS VARCHAR), {special})" for name in part.columns)
+    return f" || {literal(part.separator)} || ".join(fields)
 
 
-def _id_checks(what: str) -> list[pa.Check]:
-    return [
-        pa.Check(
-            _is_ordinary,
-            error=f"{what} id has control characters or is a number cut by a spreadsheet",
-        ),
-        pa.Check(
-            lambda ids: ids.str.len() <= LONGEST_ID,
-            error=f"{what} id is longer than {LONGEST_ID} characters",
-        ),
-    ]
+def words(texts: Iterable[str]) -> str:
+    """Texts for the macro ``among``.
 
-
-def _is_ordinary(ids: pd.Series) -> pd.Series:
-    text = pyarrow.array(ids)
-    suspects = compute.or_(
-        compute.invert(compute.ascii_is_printable(text)), compute.match_substring(text, "+")
-    )
-    ordinary = pd.Series(True, index=ids.index)
-    if compute.any(suspects).as_py():  # the regular expression is slow
-        found = compute.match_substring_regex(text, _ODD_ID)
-        ordinary[:] = ~found.to_numpy(zero_copy_only=False)
-    return ordinary
-
-
-def _is_number(values: pd.Series) -> pd.Series:
-    return pd.Series(np.abs(values) <= LARGEST, index=values.index)
-
-
-_BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160) || chr(65279)"
-"""Blanks to trim, with the hard blank and the mark that spreadsheets put at a file's start."""
-
-
-def _trimmed(column: str) -> str:
-    """A column as text without blanks around it; most texts need no trimming, which is slow."""
-    text = f"CAST({column} AS VARCHAR)"
-    ends = " OR ".join(f"suffix({text}, {each})" for each in ("' '", "chr(9)", "chr(160)"))
-    return (
-        f"CASE WHEN {text} < '!' OR {text} > '~' OR {ends} "
-        f"THEN trim({text}, {_BLANKS}) ELSE {text} END"
-    )
-
-
-def _unless_null(text: str) -> str:
-    """NULL for texts that mean "nothing here"."""
-    longest = max(map(len, NULLS))
-    is_word = _among(f"lower({text})", sorted(NULLS))
-    return f"CASE WHEN strlen({text}) > {longest} OR NOT {is_word} THEN {text} END"
-
-
-def _among(text: str, names: Iterable[str]) -> str:
-    """Like IN, of which DuckDB would make a join over all rows, whether needed or not."""
+    Of IN, DuckDB would make a join, which is slow and loses the order of the rows, and with it
+    their places in the file.
+    """
     between = chr(31)  # which stands in no text that is valid
-    listed = literal(between.join(["", *names, ""]))
-    return f"contains({listed}, chr(31) || {text} || chr(31))"
+    return literal(between.join(["", *texts, ""]))
 
 
-def plain_text(column: str) -> str:
-    """A column as trimmed text, NULL where it says "nothing here"."""
-    return _unless_null(f"({_trimmed(column)})")
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(literal, texts))}]"
 
 
-def id_text(text: str) -> str:
-    """An id; a whole number that was stored as a float loses its ``.0``."""
-    return (
-        f"CASE WHEN ({text}) LIKE '%.0%' THEN regexp_replace({text}, '^(-?\\d+)\\.0+$', '\\1') "
-        f"ELSE {text} END"
-    )
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+_NAMED_MONTHS = [
+    *(f"{day}{clock}" for day in ("%d %B %Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y")
+      for clock in _CLOCKS),
+    "%a, %d %b %Y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S",
+]  # fmt: skip
+
+MACROS = (
+    r"""
+-- Without blanks around it, hard ones and a file's first mark included; most texts have none.
+CREATE MACRO trimmed(t) AS CASE
+    WHEN t < '!' OR t > '~' OR suffix(t, ' ') OR suffix(t, chr(9)) OR suffix(t, chr(160))
+    THEN trim(t, ' ' || chr(9) || chr(10) || chr(13) || chr(160) || chr(65279)) ELSE t END;
+CREATE MACRO among(t, words) AS contains(words, chr(31) || t || chr(31));
+-- The words have at most 11 letters, and none begins with 1 to 9, which is quick to see.
+CREATE MACRO unless_among(t, words) AS CASE
+    WHEN strlen(t) > 11 OR t BETWEEN '1' AND ':' OR NOT among(lower(t), words) THEN t END;
+CREATE MACRO plain_text(t) AS unless_among(trimmed(t), :nulls);
+-- A whole number that was stored as a float loses its .0.
+CREATE MACRO id_text(t) AS
+    CASE WHEN t LIKE '%.0%' THEN regexp_replace(t, '^(-?\d+)\.0+$', '\1') ELSE t END;
+-- 1,234.50, then 1.234,50 and 1234,5, then 1 234.50, 1 234,50 and 1'234.50.
+CREATE MACRO ungrouped(t) AS CASE
+    WHEN regexp_full_match(t, '[-+]?\d{1,3}(,\d{3})+(\.\d+)?') THEN replace(t, ',', '')
+    WHEN regexp_full_match(t, '[-+]?(\d+|\d{1,3}(\.\d{3})+),\d{1,2}')
+    THEN replace(replace(t, '.', ''), ',', '.')
+    WHEN regexp_full_match(t, '[-+]?\d{1,3}([ ''\x{a0}\x{202f}]\d{3})+([.,]\d+)?')
+    THEN replace(regexp_replace(t, '[ ''\x{a0}\x{202f}]', '', 'g'), ',', '.') ELSE t END;
+-- Infinite where there is text that is no number.
+CREATE MACRO number(t) AS CASE WHEN t IS NOT NULL THEN coalesce(try_cast(t AS DOUBLE), try_cast(
+    ungrouped(regexp_replace(t, '^([-+]?)\s*[$£€¥]\s*|\s*[$£€¥]$', '\1')) AS DOUBLE), 'infinity')
+    END;
+CREATE MACRO as_field(t, special) AS CASE WHEN regexp_matches(t, special)
+    THEN '"' || replace(t, '"', '""') || '"' ELSE coalesce(t, '') END;
+CREATE MACRO spelled(t) AS translate(lower(t), '_- ', '');
+-- Dates like 31.5.2024 or 5-31-24: with slashes, the day first.
+CREATE MACRO slashed(t, day_first) AS regexp_replace(t, '^(\d{1,2})[./-](\d{1,2})[./-]',
+    CASE WHEN day_first THEN '\1/\2/' ELSE '\2/\1/' END);
+CREATE MACRO is_date(t) AS
+    regexp_matches(t, '^\d{1,2}[./-]\d{1,2}[./-]\d{2}(\d{2})?(\s|$)');
+CREATE MACRO date_of(t, day_first) AS CASE WHEN regexp_matches(t, '^\d+.\d+.\d{4}')
+    THEN try_strptime(slashed(t, day_first), :long_years)
+    ELSE try_strptime(slashed(t, day_first), :short_years) END;
+CREATE MACRO utc(t) AS timezone('UTC', timezone(current_setting('TimeZone'), t));
+-- A time in UTC; NULL where it cannot be read. The first test is quick; the second also takes
+-- 2024-5-31. 20240531 would be a day of 1970 in seconds, and a year alone is no time.
+CREATE MACRO moment(t, day_first) AS CASE
+    WHEN t LIKE '____-__-%' OR regexp_matches(t, '^\d{4}[-/]\d')
+    THEN make_timestamp(epoch_us(try_cast(
+        CASE WHEN contains(t, '/') THEN replace(t, '/', '-') ELSE t END AS TIMESTAMPTZ)))
+    WHEN try_cast(t AS DOUBLE) BETWEEN 19000101 AND 21001231 THEN utc(try_strptime(t, '%Y%m%d'))
+    WHEN try_cast(t AS DOUBLE) BETWEEN 1900 AND 2100 THEN NULL
+    WHEN abs(try_cast(t AS DOUBLE)) <= 5e18 THEN make_timestamp(round(try_cast(t AS DOUBLE) * CASE
+        WHEN abs(try_cast(t AS DOUBLE)) <= 1e11 THEN 1e6
+        WHEN abs(try_cast(t AS DOUBLE)) <= 1e14 THEN 1e3
+        WHEN abs(try_cast(t AS DOUBLE)) <= 1e17 THEN 1 ELSE 1e-3 END)::BIGINT)
+    WHEN is_date(t) THEN utc(date_of(t, day_first))
+    WHEN regexp_matches(t, '[0-9]') THEN coalesce(utc(try_strptime(t, :named_months)), timezone(
+        'UTC', try_strptime(t, ['%d/%b/%Y:%H:%M:%S %z', '%a, %d %b %Y %H:%M:%S %z']))) END;
+""".replace(":nulls", words(sorted(NULLS)))
+    .replace(":long_years", _list(f"%d/%m/%Y{clock}" for clock in _CLOCKS))
+    .replace(":short_years", _list(f"%d/%m/%y{clock}" for clock in _CLOCKS))
+    .replace(":named_months", _list(_NAMED_MONTHS))
+)
+"""How the text of a column is read, for the SQL of a connection."""
 
 
-def _number(text: str) -> str:
-    """A number; infinite where there is text that is none."""
-    t = f"regexp_replace({text}, '^([-+]?)\\s*[$£€¥]\\s*|\\s*[$£€¥]$', '\\1')"
-    blanks = "[ ''\u00a0\u202f]"
-    return (
-        f"coalesce(try_cast({text} AS DOUBLE), CASE "
-        f"WHEN ({text}) IS NULL THEN NULL "
-        # 1,234.50
-        f"WHEN regexp_full_match({t}, '[-+]?\\d{{1,3}}(,\\d{{3}})+(\\.\\d+)?') "
-        f"THEN try_cast(replace({t}, ',', '') AS DOUBLE) "
-        # 1.234,50 and 1234,5
-        f"WHEN regexp_full_match({t}, '[-+]?(\\d+|\\d{{1,3}}(\\.\\d{{3}})+),\\d{{1,2}}') "
-        f"THEN try_cast(replace(replace({t}, '.', ''), ',', '.') AS DOUBLE) "
-        # 1 234.50, 1 234,50 and 1'234.50
-        f"WHEN regexp_full_match({t}, '[-+]?\\d{{1,3}}({blanks}\\d{{3}})+([.,]\\d+)?') "
-        f"THEN try_cast(replace(regexp_replace({t}, '{blanks}', '', 'g'), ',', '.') AS DOUBLE) "
-        f"ELSE try_cast({t} AS DOUBLE) END, "
-        f"CASE WHEN ({text}) IS NOT NULL THEN 'infinity'::DOUBLE END)"
-    )
+def _event_names(events: Mapping[str, str]) -> dict[str, str]:
+    """Each name of an event, without case and punctuation; what the user says, counts."""
+    usual = {name: event for event, names in EVENTS.items() for name in names.split()}
+    return usual | {re.sub("[_ -]", "", name.lower()): event for name, event in events.items()}
 
 
 def _event(text: str, plan: Layout, events: Mapping[str, str]) -> str:
     """The event by the name that a store has for it; other names stay as they are."""
     if not plan.known_events:
         return f"lower({text})"
-    spelled = _in_sql(text)
-    given = {_spelled(name): event for name, event in events.items()}
-    named = given | {
-        name: event
-        for event, names in EVENTS.items()
-        for name in names.split()
-        if name not in given  # what the user says, counts
-    }
-    cases = " ".join(
-        f"WHEN {_among(spelled, [name for name in named if named[name] == event])} "
-        f"THEN {literal(event)}"
-        for event in EVENTS
+    named = _event_names(events)
+    pairs = ", ".join(f"{literal(name)}: {literal(named[name])}" for name in named)
+    # First the names that need no change, since to look for the others takes time.
+    unchanged = words(event for event in EVENTS if named.get(event.replace("_", "")) == event)
+    return (
+        f"CASE WHEN among({text}, {unchanged}) THEN {text} "
+        f"ELSE coalesce(MAP {{{pairs}}}[spelled({text})], {text}) END"
     )
-    # First the names that need no change, since the others take time.
-    unchanged = [event for event in EVENTS if named[_spelled(event)] == event]
-    return f"CASE WHEN {_among(text, unchanged)} THEN {text} {cases} ELSE {text} END"
-
-
-def _spelled(name: str) -> str:
-    return re.sub("[_ -]", "", name.lower())
-
-
-def _in_sql(text: str) -> str:
-    """As :func:`_spelled`."""
-    return f"translate(lower({text}), '_- ', '')"
 
 
 def _events_known(
@@ -426,76 +354,14 @@ def _events_known(
     wrong = sorted(set(events.values()) - set(EVENTS))
     if wrong:
         raise DatasetError(f"events maps to {wrong}, expected some of {', '.join(EVENTS)}")
-    known = {name for names in EVENTS.values() for name in names.split()}
-    known |= {_spelled(name) for name in events}
-    for part in parts:
-        if "event" not in found[part.name]:
-            continue
-        text = plain_text(part.sql(found[part.name]["event"]))
-        any_known = connection.execute(
-            f"SELECT true FROM (SELECT {text} AS t FROM {part.look_ahead}) "
-            f"WHERE {_among(_in_sql('t'), sorted(known))} LIMIT 1"
+    known = words(_event_names(events))
+    return any(
+        connection.execute(
+            f"SELECT true FROM {part.relation} WHERE among(spelled(trimmed("
+            f"CAST({part.sql(found[part.name]['event'])} AS VARCHAR))), {known}) LIMIT 1"
         ).fetchall()
-        if any_known:
-            return True
-    return False
-
-
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-_NAMED_MONTHS = (
-    *(f"{day}{clock}" for day in ("%d %B %Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y")
-      for clock in _CLOCKS),
-    "%a, %d %b %Y %H:%M:%S GMT", "%a, %d %b %Y %H:%M:%S",
-)  # fmt: skip
-_WITH_OFFSET = ("%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z")
-_NUMERIC_DATE = r"^\d{1,2}/\d{1,2}/\d{2}(\d{2})?(\s|$)"
-
-
-def _slashed(text: str) -> str:
-    """A date like 31.5.2024 or 5-31-24 with slashes (and nothing else changed)."""
-    return f"regexp_replace({text}, '^(\\d{{1,2}})[./-](\\d{{1,2}})[./-]', '\\1/\\2/')"
-
-
-def _numeric_date(text: str, day_first: bool) -> str:
-    slashed = _slashed(text)
-    order = "%d/%m" if day_first else "%m/%d"
-
-    def formats(year: str) -> str:
-        return "[" + ", ".join(literal(f"{order}/{year}{clock}") for clock in _CLOCKS) + "]"
-
-    return (
-        f"CASE WHEN regexp_matches({slashed}, '^\\d{{1,2}}/\\d{{1,2}}/\\d{{4}}') "
-        f"THEN try_strptime({slashed}, {formats('%Y')}) "
-        f"ELSE try_strptime({slashed}, {formats('%y')}) END"
-    )
-
-
-def _time(text: str, day_first: bool | None) -> str:
-    """A time as TIMESTAMP in UTC; NULL where it cannot be read."""
-    number = f"try_cast({text} AS DOUBLE)"
-    local = "timezone('UTC', timezone(current_setting('TimeZone'), {}))"
-    date = _numeric_date(text, day_first) if day_first is not None else "NULL::TIMESTAMP"
-    named = ", ".join(map(literal, _NAMED_MONTHS))
-    offset = ", ".join(map(literal, _WITH_OFFSET))
-    year_first = f"CASE WHEN contains({text}, '/') THEN replace({text}, '/', '-') ELSE {text} END"
-    return (
-        "CASE "
-        # The first test is quick; the second also takes 2024-5-31.
-        f"WHEN {text} LIKE '____-__-%' OR regexp_matches({text}, '^\\d{{4}}[-/]\\d') "
-        f"THEN make_timestamp(epoch_us(try_cast({year_first} AS TIMESTAMPTZ))) "
-        # 20240531; as seconds it would be a day of 1970
-        f"WHEN {number} BETWEEN 19000101 AND 21001231 "
-        f"THEN {local.format(f'try_strptime({text}, ' + literal('%Y%m%d') + ')')} "
-        f"WHEN {number} BETWEEN 1900 AND 2100 THEN NULL "  # a year is no time
-        f"WHEN abs({number}) <= 1e11 THEN make_timestamp(round({number} * 1e6)::BIGINT) "
-        f"WHEN abs({number}) <= 1e14 THEN make_timestamp(round({number} * 1e3)::BIGINT) "
-        f"WHEN abs({number}) <= 1e17 THEN make_timestamp(round({number})::BIGINT) "
-        f"WHEN abs({number}) <= 5e18 THEN make_timestamp(round({number} / 1e3)::BIGINT) "
-        f"WHEN regexp_matches({_slashed(text)}, {literal(_NUMERIC_DATE)}) "
-        f"THEN {local.format(date)} "
-        f"WHEN NOT regexp_matches({text}, '[0-9]') THEN NULL "  # "infinity" is no time
-        f"ELSE coalesce({local.format(f'try_strptime({text}, [{named}])')}, "
-        f"timezone('UTC', try_strptime({text}, [{offset}]))) END"
+        for part in parts
+        if "event" in found[part.name]
     )
 
 
@@ -503,26 +369,20 @@ def _day_first(
     connection: duckdb.DuckDBPyConnection, part: Part, column: str, given: bool | None
 ) -> bool | None:
     """Whether 3/4/2024 is in April, by which reading makes sense of more rows of the part."""
-    text = plain_text(part.sql(column))
-    numeric = f"regexp_matches({_slashed('t')}, {literal(_NUMERIC_DATE)})"
     if given is not None:
         return given
     # Most times are ISO 8601 or numbers, which plain tests of the raw text tell at less cost.
     raw = f"CAST({part.sql(column)} AS VARCHAR)"
-    iso = f"({raw} LIKE '____-__-%' AND {raw} BETWEEN '0' AND ':')"
     marked = " OR ".join(f"contains({raw}, '{mark}')" for mark in "./-")
-    seen = connection.execute(
-        f"SELECT true FROM (SELECT {text} AS t FROM {part.look_ahead} "
-        f"WHERE NOT {iso} AND ({marked})) WHERE {numeric} LIMIT 1"
-    ).fetchall()
-    if not seen:
-        return None
-    month, day = _numeric_date("t", day_first=False), _numeric_date("t", day_first=True)
     [(n_month, n_day, differ)] = connection.execute(
-        f"SELECT sum(n * ({month} IS NOT NULL)::INT), sum(n * ({day} IS NOT NULL)::INT), "
-        f"count(*) FILTER ({month} <> {day}) FROM (SELECT t, count(*) AS n FROM "
-        f"(SELECT {text} AS t FROM {part.look_ahead}) WHERE {numeric} GROUP BY t)"
+        f"SELECT sum(n * (month IS NOT NULL)::INT), sum(n * (day IS NOT NULL)::INT), "
+        f"count(*) FILTER (month <> day) FROM (SELECT n, date_of(t, false) AS month, "
+        f"date_of(t, true) AS day FROM (SELECT trimmed({raw}) AS t, count(*) AS n "
+        f"FROM {part.relation} WHERE ({marked}) AND NOT ({raw} LIKE '____-__-%' "
+        f"AND {raw} BETWEEN '0' AND ':') GROUP BY t) WHERE is_date(t))"
     ).fetchall()
+    if n_month is None:
+        return None
     if n_month == n_day and differ:
         raise DatasetError(
             f"{part.name}: the dates of column {column!r} can be read with the day or the month "

@@ -1,4 +1,7 @@
-"""Names and texts, quoted for SQL."""
+"""Names, texts and paths, quoted for SQL."""
+
+from glob import escape
+from pathlib import Path
 
 
 def identifier(name: str) -> str:
@@ -21,3 +24,14 @@ def literal(text: str) -> str:
     'it''s'
     """
     return "'" + text.replace("'", "''") + "'"
+
+
+def exact_path(path: Path) -> str:
+    """Quote the path of a file to read, of which DuckDB would take ``*``, ``?`` or ``[`` as a glob.
+
+    Examples
+    --------
+    >>> print(exact_path(Path("logs[1]/may.csv")))
+    'logs[[]1]/may.csv'
+    """
+    return literal(escape(str(path)))
