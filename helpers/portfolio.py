@@ -249,7 +249,8 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
         why = f"It was left out. {sentences[len(data.notes)]} It needs several users with several "
         left_out = dict.fromkeys(NEEDS, why + "items: use a longer log.")
     if "timestamp" not in log:
-        left_out[7] = "It was left out, since orders, sessions and a split in time need times."
+        why = "It was left out, since orders, sessions and a split in time need times."
+        left_out |= dict.fromkeys((7, 8), why)
     return sentences, left_out
 
 

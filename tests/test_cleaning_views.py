@@ -1,13 +1,11 @@
-"""What is shown of a log and of its cleaning: oddities, detection, figures, command line."""
+"""What is shown of a log and of its cleaning: oddities, shapes of codes, the command line."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from helpers import __main__ as cli
-from helpers import cleaning, io, simulation
+from helpers import cleaning, io
 from helpers.io import DatasetError
-from helpers.store import plots
 
 
 @pytest.fixture
@@ -49,92 +47,6 @@ def test_codes_of_another_kind_have_a_shape_of_their_own(raw):
     assert found.loc["A9", ["ids", "example", "title"]].tolist() == [1, "a1", "Tea"]
     assert cleaning.shapes(raw["order_id"]).index.tolist() == ["9", "A9"]
     assert cleaning.shapes(pd.Series(["x", None])).loc["A", "rows"] == 1
-
-
-@pytest.fixture
-def truth() -> pd.DataFrame:
-    """Planted: two copies, one of which is found; and one cut line."""
-    kinds = ["exact duplicate", "exact duplicate", "corrupt row"]
-    return pd.DataFrame({"kind": kinds, "file": ["a.csv"] * 3, "row": [3, 7, 9]})
-
-
-def test_planted_rows_are_found_under_whatever_rule(truth):
-    removed = pd.DataFrame(
-        {"file": ["a.csv", "a.csv", "b.csv"], "row": [3, 4, 7], "rule": ["duplicates"] * 3}
-    )
-    quarantine = pd.DataFrame({"file": ["a.csv"], "row": [9], "reason": ["cut"]})
-    found = simulation.rows_found(truth, removed, quarantine)
-    assert found.loc["exact duplicate"].tolist() == ["duplicates", 2, 1, 3, 1 / 3, 1 / 2]
-    assert found.loc["corrupt row"].tolist() == ["quarantine", 1, 1, 1, 1.0, 1.0]
-    assert np.isnan(found.loc["free order", "recall"])
-    elsewhere = removed.assign(rule="bots")
-    again = simulation.rows_found(truth, elsewhere, quarantine).loc["exact duplicate"]
-    assert (again["found"], again["under rule"]) == (1, 0)
-
-
-def test_accounts_are_found_or_wronged():
-    users = pd.DataFrame(
-        {
-            "kind": ["declared crawler", "disguised crawler", "disguised crawler", "staff",
-                     "customer"],
-            "sort": ["sweep", "sweep", "mimic", "tester", "ordinary"],
-            "events": [10, 30, 10, 5, 5],
-        },
-        index=pd.Index(["d", "e", "m", "s", "c"], name="user_id"),
-    )  # fmt: skip
-    accounts = pd.DataFrame(
-        {"is_bot": [True, True, True, False], "is_staff": [False, False, False, True]},
-        index=["d", "e", "c", "s"],
-    )
-    found = simulation.accounts_found(users, accounts)
-    assert found.loc["all crawlers", ["accounts", "found", "wrong"]].tolist() == [3, 2, 1]
-    assert found.loc["all crawlers", "precision"] == pytest.approx(2 / 3)
-    # The declared one is no error of the search for those in disguise.
-    assert found.loc["disguised crawlers", ["accounts", "found", "wrong"]].tolist() == [2, 1, 1]
-    assert found.loc["disguised crawlers", "of events"] == pytest.approx(30 / 40)
-    assert found.loc["staff", ["precision", "recall"]].tolist() == [1.0, 1.0]
-    escaped = simulation.missed(users, accounts)
-    assert escaped.index.tolist() == [("disguised crawler", "mimic")]
-    assert escaped.iloc[0].tolist() == [1, 1, 0, 10]
-
-
-def test_ratings_can_be_wrapped_like_purchases():
-    times = pd.to_datetime(["2011-01-03 10:00:00.5", "2011-01-04"], utc=True, format="ISO8601")
-    log = pd.DataFrame(
-        {"user_id": "7", "item_id": ["a", "b"], "value": 1.0, "timestamp": times, "event": "play"}
-    )
-    found = simulation.as_purchases(log)
-    assert found["event"].tolist() == ["purchase"] * 2
-    assert found["order_id"].nunique() == 2
-    assert found["timestamp"].tolist() == list(times.floor("s"))
-    mixed = log.assign(event=["view", "purchase"], order_id=[None, "9"], price=[1.0, 5.0])
-    only = simulation.as_purchases(mixed)
-    assert only[["item_id", "order_id", "price"]].to_numpy().tolist() == [["b", "9", 5.0]]
-
-
-def test_a_waterfall_draws_only_steps_that_removed_something():
-    steps = pd.DataFrame(
-        {"removed": [0, 30, 0, 10], "kept": [100, 70, 70, 60]},
-        index=["quarantine", "missing user", "price", "duplicates"],
-    )
-    ax = plots.waterfall(steps, "title")
-    names = [label.get_text() for label in ax.get_yticklabels()]
-    assert names == ["all rows", "missing user", "duplicates", "kept"]
-    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [
-        (0, 100), (70, 30), (60, 10), (0, 60),
-    ]  # fmt: skip
-
-
-def test_figures_of_cleaning_show_what_they_are_given():
-    tail = pd.DataFrame({"before": [0.4, 1.0], "after": [0.3, 1.0]}, index=[0.1, 1.0])
-    lines = plots.tail({"log": tail}, "title").get_lines()
-    assert [line.get_ydata().tolist() for line in lines[:2]] == [[0, 0.4, 1.0], [0, 0.3, 1.0]]
-    gains = pd.DataFrame({"difference": [1.0, 0.0], "low": [0.5, -1], "high": [2.0, 1]}, ["a", "b"])
-    ax = plots.gains({"log": gains}, "gain", "title")
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
-    scores = pd.DataFrame({"kind": ["bot", "user"], "bot_score": [5, 0], "staff_score": [0, 1]})
-    ax = plots.detection(scores, {"bot_score": 4, "staff_score": 5}, "title")
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["user", "bot"]
 
 
 def test_the_command_line_cleans_and_says_what_it_did(tmp_path, capsys):

@@ -384,10 +384,7 @@ def test_folder_without_times_or_without_logs(exports: Path, tmp_path: Path) -> 
     (exports / "one.csv").write_text("user,item\na,1\nb,2\nb,2\n")
     loaded = datasets.load(exports, data_dir=tmp_path)
     assert list(loaded.interactions.columns) == ["user_id", "item_id", "value", "event"]
-    assert loaded.notes == [
-        "Of 3 rows, the cleaning removed: duplicates 1.",
-        "The log has no times.",
-    ]
+    assert loaded.notes == ["The log has no times."]
 
 
 def test_one_file_before_cleaning(exports: Path) -> None:
@@ -628,21 +625,18 @@ def test_real_sample_of_retailrocket_in_its_published_form(tmp_path: Path) -> No
 # --- The simulated store ------------------------------------------------------------------------
 
 
-def test_simulated_store(retail: Dataset) -> None:
+def test_simulated_store() -> None:
     raw = datasets.raw_log("store-simulated", data_dir=DATA)
     assert raw.source == DATA / "processed" / "store-simulated" / "exports"
     assert "SIMULATED" in raw.description
     assert raw.origin.startswith("simulated")
     truth = datasets.simulated_truth(DATA)
-    kinds = {"customer", "visitor", "staff", "declared crawler", "disguised crawler"}
-    assert set(truth.users["kind"]) == kinds
-    customers = truth.users.index[truth.users["kind"] == "customer"]
-    assert set(customers) <= set(retail.interactions["user_id"])
+    assert set(truth.users["kind"]) == {"shopper", "crawler", "staff"}
     files = {path.name for path in raw.source.iterdir() if path.is_file()}
     assert set(truth.planted["file"].dropna()) - {""} <= files
     loaded = datasets.load("store-simulated", data_dir=DATA)
     assert_tidy(loaded)
-    assert set(loaded.interactions["event"]) == set(EVENTS)
+    assert set(loaded.interactions["event"]) == {"view", "cart", "purchase"}
     assert set(loaded.interactions["user_id"]) <= set(truth.users.index)
     assert loaded.sha256 == raw.sha256
 
@@ -654,18 +648,15 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     def write(folder: Path) -> None:
         made.times += 1
-        (folder / "truth").mkdir(parents=True)
+        folder.mkdir(parents=True)
         (folder / "2024-01.csv").write_text("user,item,time\na,1,2024-01-02\nb,2,2024-01-03\n")
         if made.error:
             raise made.error
-        users = pd.DataFrame({"user_id": ["a", "b"], "kind": "customer", "sort": "", "events": 1})
-        users.to_parquet(folder / "truth" / "users.parquet")
-        users.head(0).to_parquet(folder / "truth" / "planted.parquet")
 
-    monkeypatch.setattr(simulated.online_retail, "raw", lambda _: None)
-    monkeypatch.setattr(cleaned, "events", lambda *_: (None, None))
-    store = SimpleNamespace(write=write)
-    monkeypatch.setattr(simulated.simulation, "simulate_store", lambda *_, **__: store)
+    users = pd.DataFrame({"kind": "shopper", "subtype": "", "events": 1}, index=["a", "b"])
+    planted = pd.DataFrame({"kind": [], "file": [], "row": []})
+    store = SimpleNamespace(write=write, users=users.rename_axis("user_id"), planted=planted)
+    monkeypatch.setattr(simulated.simulation, "simulate_store", lambda **_: store)
     return made
 
 
