@@ -543,7 +543,7 @@ def test_nothing_is_left_in_temporary_folders(
 
 def test_the_results_may_not_go_into_the_folder_of_the_log(tmp_path: Path) -> None:
     write(tmp_path / "log.csv", csv_text(log(user=["a"])))
-    with pytest.raises(DatasetError, match=r"the folder of the log itself.*choose another"):
+    with pytest.raises(DatasetError, match=r"holds the log itself.*choose another"):
         clean(tmp_path, to=tmp_path)
 
 
@@ -659,3 +659,15 @@ def test_a_real_log_of_clicks_is_accounted_for() -> None:
     assert everything["user_id"].nunique() == 2_174
     assert everything["timestamp"].dt.year.unique().tolist() == [2015]
     assert cleaned.report.n_quarantined == 0
+
+
+def test_the_source_is_never_replaced_and_results_are_all_written_or_none(tmp_path: Path) -> None:
+    first = clean(log(user=["a", "b"]), to=tmp_path / "w")
+    before = (tmp_path / "w" / "clean.parquet").read_bytes()
+    with pytest.raises(DatasetError, match="holds the log itself"):
+        clean(first.folder / "clean.parquet", to=tmp_path / "w")
+    assert (tmp_path / "w" / "clean.parquet").read_bytes() == before
+    (tmp_path / "v" / "quarantine.parquet").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"quarantine.parquet is a folder; move it away"):
+        clean(log(user=["a", "b"]), to=tmp_path / "v")
+    assert [path.name for path in (tmp_path / "v").iterdir()] == ["quarantine.parquet"]

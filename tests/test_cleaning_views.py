@@ -124,7 +124,7 @@ def test_the_command_line_explains_what_is_wrong(arguments, told, tmp_path, caps
 def test_the_folder_of_a_log_is_no_place_for_the_results(tmp_path, capsys):
     (tmp_path / "log.csv").write_text("user,item,time\n7,a,2024-01-01\n8,b,2024-01-02\n")
     assert cli.main(["clean", str(tmp_path), "--to", str(tmp_path)]) == 1
-    assert "the folder of the log itself" in capsys.readouterr().err
+    assert "holds the log itself" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 

@@ -26,6 +26,9 @@ from helpers.io import DatasetError
 PLACES = 40
 """The id of a row is its position in its part, with the part's number above so many bits."""
 
+RESULTS = ("clean.parquet", "removed.parquet", "quarantine.parquet", "report.json")
+"""What a cleaning writes."""
+
 MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond it, it writes to the disk."""
 
@@ -202,12 +205,14 @@ def _check(
         return
     if Path(to).exists() and not Path(to).is_dir():
         raise DatasetError(f"to is {str(to)!r}, which is a file; expected a folder")
-    given = [source] if isinstance(source, str | Path) else source
-    folders = [Path(each) for each in given if isinstance(each, str | Path)]
-    if any(each.is_dir() and each.resolve() == Path(to).resolve() for each in folders):
+    for name in RESULTS:
+        if (Path(to) / name).is_dir():
+            raise DatasetError(f"to is {str(to)!r}, where {name} is a folder; move it away")
+    files = [] if isinstance(source, pd.DataFrame) else reading.find(source)
+    if any(file.resolve().parent == Path(to).resolve() for file in files):
         raise DatasetError(
-            f"to is {str(to)!r}, the folder of the log itself: the next run would take the "
-            "results for a part of it; choose another folder"
+            f"to is {str(to)!r}, which holds the log itself: the results would replace it, or the "
+            "next run would take them for a part of it; choose another folder"
         )
 
 
