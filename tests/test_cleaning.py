@@ -37,7 +37,7 @@ EACH_RULE: dict[str, tuple[pd.DataFrame, dict[str, object], list[int]]] = {
     "missing user": (
         log(user=["a", "", None, "null", " ", "nobody", "Guest", 0, -1, -1.0, "(not set)", "-10"]),
         {},
-        [2, 3, 4, 5, 7, 9, 10, 11],
+        [2, 3, 4, 5, 7, 8, 9, 10, 11],
     ),
     "missing item": (log(item=["a", "N/A", None, "0", "none"]), {}, [2, 3, 5]),
     "dates out of range": (
@@ -671,3 +671,19 @@ def test_the_source_is_never_replaced_and_results_are_all_written_or_none(tmp_pa
     with pytest.raises(DatasetError, match=r"quarantine.parquet is a folder; move it away"):
         clean(log(user=["a", "b"]), to=tmp_path / "v")
     assert [path.name for path in (tmp_path / "v").iterdir()] == ["quarantine.parquet"]
+
+
+def test_user_zero_is_nobody_unless_users_are_numbered_from_zero() -> None:
+    assert removed_rows(clean(log(user=["0", "17850", "0"]))) == {"missing user": [1, 3]}
+    assert clean(log(user=["0", "1", "2"])).report.n_kept == 3
+
+
+def test_names_for_nobody_are_missing_users() -> None:
+    names = ["guest", "Anonymous", "(not set)", "-1", "a"]
+    assert removed_rows(clean(log(user=names))) == {"missing user": [1, 2, 3, 4]}
+
+
+def test_a_begun_checkout_is_no_purchase_and_otto_is_known() -> None:
+    events = ["checkout", "begin_checkout", "clicks", "carts", "orders"]
+    found = clean(log(event=events), rules=OFF).frame["event"].tolist()
+    assert found == ["cart", "cart", "view", "cart", "purchase"]

@@ -31,7 +31,7 @@ EVENTS = {
 """The events of a store, with the names that exports have for them."""
 
 NOBODY = frozenset({"guest", "anonymous", "(not set)", "-1", "-1.0"})
-"""User ids, in lower case, of rows without a known user; 0 is the first user of many logs."""
+"""User ids, in lower case, of rows without a known user; of 0 a rule decides."""
 
 LONGEST_ID = 256
 LARGEST = 1e9
