@@ -500,6 +500,17 @@ def test_the_share_in_quarantine_is_told(bad: int, level: str) -> None:
     assert f"{bad} of {19 + bad} rows ({bad / (19 + bad):.2%}) are in quarantine" in finding.message
 
 
+def test_who_only_returned_something_is_no_buyer_that_a_rule_removed() -> None:
+    good = log(user=[f"u{n}" for n in range(18)], order=[str(n) for n in range(18)])
+    returned = log(user=["late"], order=["C99"], qty=["-1"])
+    free = log(user=["guest"], order=["100"], price=["0"])
+    raw = pd.concat([good.assign(qty="1", price="1"), returned.assign(price="1"), free])
+    messages = [each.message for each in clean(raw.fillna({"qty": "1"})).report.findings]
+    [large] = [each for each in messages if "the last purchase of" in each]
+    assert large.startswith("The rule 'price' removed 1 rows (5.0%)")
+    assert "the last purchase of 1 of 19 buyers" in large
+
+
 # Results, whole or not at all
 
 

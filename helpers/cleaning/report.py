@@ -26,6 +26,9 @@ N_EXAMPLES = 3
 MANY_ROWS, MANY_BUYERS = 0.05, 0.01
 """A rule that takes a larger share of the rows, or of those who bought, is reported."""
 
+BOUGHT = "event = 'purchase' AND coalesce(value, 1) > 0"
+"""Whoever only returned something has not bought it in this log."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -328,14 +331,14 @@ def _large(
 ) -> list[Finding]:
     """Report the rules that took many rows, or the last purchase of many buyers."""
     [(n_buyers,)] = connection.execute(
-        "SELECT count(DISTINCT user_id) FROM events WHERE event = 'purchase'"
+        f"SELECT count(DISTINCT user_id) FROM events WHERE {BOUGHT}"
     ).fetchall()
     lost = dict(
         connection.execute(
-            """
+            f"""
             SELECT rule, count(DISTINCT user_id) FROM events JOIN removed USING (id)
-                ANTI JOIN (SELECT user_id FROM alive WHERE event = 'purchase') USING (user_id)
-            WHERE event = 'purchase' GROUP BY rule
+                ANTI JOIN (SELECT user_id FROM alive WHERE {BOUGHT}) USING (user_id)
+            WHERE {BOUGHT} GROUP BY rule
             """
         ).fetchall()
     )
