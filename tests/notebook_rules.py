@@ -24,8 +24,8 @@ from helpers.reporting import html
 STANDARD_PARAMETERS = ("dataset", "reports_dir")
 READERS_PARAMETERS = ("processed_dir",)
 FIRST_PARAMETERS = ("columns", "items", "data_dir")
-STORE = 7
-"""The notebook that is written for a store's log: it may speak of it, and has its own length."""
+FIRST_OF_STORE = 7
+"""From this notebook on the raw log of a store is read, and nothing that earlier ones derived."""
 
 MAX_BYTES = 1_000_000
 MAX_LINES = 20
@@ -156,7 +156,7 @@ def declared(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
         return
     wanted = [*STANDARD_PARAMETERS]
     wanted += FIRST_PARAMETERS if _number(path) == 1 else []
-    wanted += READERS_PARAMETERS if _number(path) < STORE else []
+    wanted += READERS_PARAMETERS if _number(path) < FIRST_OF_STORE else []
     for name in wanted:
         if name not in found or found[name].type != "str":
             yield 0, f"does not declare the parameter '{name}: str'"
@@ -177,7 +177,7 @@ def size(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
 
 def length(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
     """As many cells as are read in one sitting, each short, with prose between them."""
-    if _number(path) != STORE and not CELLS[0] <= len(notebook.cells) <= CELLS[1]:
+    if not CELLS[0] <= len(notebook.cells) <= CELLS[1]:
         yield 0, f"has {len(notebook.cells)} cells; {CELLS[0]} to {CELLS[1]} are wanted"
     for number, cell in _code(notebook):
         count = sum(bool(line.strip()) for line in cell.source.splitlines())
@@ -246,8 +246,6 @@ def structure(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
 
 def answer(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
     """The third cell shows the answer, which is the one among the results."""
-    if _number(path) == STORE:
-        return
     cell = notebook.cells[2] if len(notebook.cells) > 2 else None
     if cell is None or set(_tags(cell)) != ANSWER_TAGS:
         yield 3, f"is no code cell tagged {', '.join(sorted(ANSWER_TAGS))}"
@@ -263,7 +261,7 @@ def any_data_set(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]
     """What is shown is true of any log: prose of one data set is written by a hidden cell."""
     references = False
     for number, cell in enumerate(notebook.cells, start=1):
-        if _number(path) == STORE or {"hide-input", "parameters"} & set(_tags(cell)):
+        if {"hide-input", "parameters"} & set(_tags(cell)):
             continue
         for line in cell.source.splitlines():
             if cell.cell_type == "markdown" and line.startswith("#"):
@@ -279,7 +277,7 @@ def timeless(path: Path, notebook: NotebookNode) -> Iterator[tuple[int, str]]:
         kinds = {"text/markdown", "text/html", "text/plain"} & set(output.get("data", {}))
         texts = [output.get("text", ""), *(str(output.data[kind]) for kind in sorted(kinds))]
         match = next(filter(None, map(DURATION.search, texts)), None)
-        if match and _number(path) != STORE:
+        if match:
             yield number, f"shows a time ({match[0]}); measured times belong to `make bench`"
 
 
