@@ -23,7 +23,6 @@ def same(one: Cleaned, other: Cleaned) -> None:
     pd.testing.assert_frame_equal(one.frame, other.frame)
     pd.testing.assert_frame_equal(one.report.waterfall, other.report.waterfall)
     pd.testing.assert_frame_equal(one.report.sizes, other.report.sizes)
-    pd.testing.assert_frame_equal(one.report.tail, other.report.tail)
     assert one.report.quarantine.to_dict() == other.report.quarantine.to_dict()
     assert sorted(one.quarantine["text"]) == sorted(other.quarantine["text"])
 

@@ -630,14 +630,9 @@ def test_simulated_store() -> None:
     assert raw.source == DATA / "processed" / "store-simulated" / "exports"
     assert "SIMULATED" in raw.description
     assert raw.origin.startswith("simulated")
-    truth = datasets.simulated_truth(DATA)
-    assert set(truth.users["kind"]) == {"shopper", "crawler", "staff"}
-    files = {path.name for path in raw.source.iterdir() if path.is_file()}
-    assert set(truth.planted["file"].dropna()) - {""} <= files
     loaded = datasets.load("store-simulated", data_dir=DATA)
     assert_tidy(loaded)
     assert set(loaded.interactions["event"]) == {"view", "cart", "purchase"}
-    assert set(loaded.interactions["user_id"]) <= set(truth.users.index)
     assert loaded.sha256 == raw.sha256
 
 
@@ -653,9 +648,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         if made.error:
             raise made.error
 
-    users = pd.DataFrame({"kind": "shopper", "subtype": "", "events": 1}, index=["a", "b"])
-    planted = pd.DataFrame({"kind": [], "file": [], "row": []})
-    store = SimpleNamespace(write=write, users=users.rename_axis("user_id"), planted=planted)
+    store = SimpleNamespace(write=write)
     monkeypatch.setattr(simulated.simulation, "simulate_store", lambda **_: store)
     return made
 
@@ -663,7 +656,6 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_simulated_store_is_made_once(small: SimpleNamespace) -> None:
     folder = simulated.exports(small.data_dir)
     assert simulated.exports(small.data_dir) == folder
-    assert datasets.simulated_truth(small.data_dir).users.index.tolist() == ["a", "b"]
     assert small.times == 1
     assert [path.name for path in folder.parent.iterdir()] == ["exports"], "leftovers"
 
@@ -677,7 +669,7 @@ def test_simulated_store_of_another_version_is_made_again(
     if change == "version":
         monkeypatch.setattr(simulated, "VERSION", 0)
     else:
-        (folder / "truth" / "manifest.json").unlink()
+        (folder / "made" / "manifest.json").unlink()
     simulated.exports(small.data_dir)
     assert small.times == 2
     assert not (folder / "old.csv").exists()
@@ -692,7 +684,7 @@ def test_simulated_store_appears_whole_or_not_at_all(small: SimpleNamespace) -> 
     assert simulated.exports(small.data_dir).is_dir()
     small.error = KeyboardInterrupt()
     (
-        small.data_dir / "processed" / "store-simulated" / "exports" / "truth" / "manifest.json"
+        small.data_dir / "processed" / "store-simulated" / "exports" / "made" / "manifest.json"
     ).unlink()
     with pytest.raises(KeyboardInterrupt):
         simulated.exports(small.data_dir)

@@ -1,5 +1,6 @@
-"""What a cleaning did: waterfall of rows, examples, long tail before and after, findings."""
+"""What a cleaning did: waterfall of rows, sizes before and after, examples, findings."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +15,6 @@ from helpers import io
 from helpers.cleaning.rules import RULES, Rules, Verdicts
 
 Level = Literal["error", "warning", "note"]
-
-TAIL = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Shares of the catalogue, most popular items first, at which the long tail is measured."""
 
 MIN_REPEATED_PAIRS = 10
 """Fewer pairs than these can all stand there twice by chance."""
@@ -64,9 +62,6 @@ class CleaningReport:
     sizes : DataFrame
         Index ``rows, users, items, pairs``; columns ``before`` (valid rows with user and item)
         and ``after``.
-    tail : DataFrame
-        Index: share of the catalogue, most popular items first; columns ``before`` and ``after``,
-        the share of the rows that these items have.
     examples : DataFrame
         Up to three removed rows for each rule: ``rule``, ``file``, ``row``, and the tidy columns.
     findings : tuple of Finding
@@ -79,7 +74,6 @@ class CleaningReport:
     waterfall: pd.DataFrame
     quarantine: pd.Series
     sizes: pd.DataFrame
-    tail: pd.DataFrame
     examples: pd.DataFrame
     findings: tuple[Finding, ...]
 
@@ -89,31 +83,14 @@ class CleaningReport:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values for a JSON file."""
-        steps = self.waterfall.reset_index()
-        examples = self.examples.astype("str").fillna("").to_dict("records")
         return {
             "rows": self.n_rows,
             "kept": self.n_kept,
             "quarantined": self.n_quarantined,
-            "waterfall": [
-                {
-                    "step": str(step),
-                    "removed": int(removed),
-                    "kept": int(kept),
-                    "applies": bool(applies),
-                }
-                for step, removed, kept, applies in steps.itertuples(index=False)
-            ],
-            "quarantine": {str(reason): int(n) for reason, n in self.quarantine.items()},
-            "sizes": {
-                str(what): {"before": int(row["before"]), "after": int(row["after"])}
-                for what, row in self.sizes.iterrows()
-            },
-            "tail": {
-                f"{share:g}": {"before": float(row["before"]), "after": float(row["after"])}
-                for share, row in self.tail.iterrows()
-            },
-            "examples": [{str(key): value for key, value in each.items()} for each in examples],
+            "waterfall": json.loads(self.waterfall.reset_index().to_json(orient="records")),
+            "quarantine": json.loads(self.quarantine.to_json()),
+            "sizes": json.loads(self.sizes.to_json(orient="index")),
+            "examples": self.examples.astype("str").fillna("").to_dict("records"),
             "findings": [vars(finding) for finding in self.findings],
         }
 
@@ -174,7 +151,6 @@ def build(
         waterfall=waterfall,
         quarantine=quarantine,
         sizes=sizes,
-        tail=_tail(_popularity(connection, "n"), _popularity(connection, "kept")),
         examples=_examples(connection, fields),
         findings=tuple(sorted(findings, key=lambda finding: order[finding.level])),
     )
@@ -218,23 +194,6 @@ def _sizes(connection: duckdb.DuckDBPyConnection, count: str) -> list[int]:
         f"FROM pairs WHERE {count} > 0"
     ).fetchall()
     return [int(value or 0) for value in row]
-
-
-def _popularity(connection: duckdb.DuckDBPyConnection, count: str) -> np.ndarray:
-    """Rows of each item, the largest first."""
-    rows = connection.execute(
-        f"SELECT sum({count})::BIGINT AS n FROM pairs WHERE {count} > 0 GROUP BY item ORDER BY n"
-    ).fetchnumpy()["n"]
-    return np.asarray(rows, dtype=np.int64)[::-1]
-
-
-def _tail(before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
-    def shares(counts: np.ndarray) -> list[float]:
-        tops = [max(1, round(share * len(counts))) for share in TAIL]
-        return [float(counts[:top].sum() / max(counts.sum(), 1)) for top in tops]
-
-    index = pd.Index(TAIL, name="share of items")
-    return pd.DataFrame({"before": shares(before), "after": shares(after)}, index=index)
 
 
 def _examples(connection: duckdb.DuckDBPyConnection, fields: Sequence[str]) -> pd.DataFrame:

@@ -10,8 +10,6 @@ from helpers.cleaning.columns import LOG_ROLES, ROLES, check_roles, parse_column
 from helpers.cleaning.reading import suffix
 from helpers.datasets import by_hand, cleaned, movielens, online_retail, own, simulated
 from helpers.datasets.shapes import Dataset, Known, RawLog
-from helpers.datasets.simulated import SimulatedTruth
-from helpers.datasets.simulated import truth as simulated_truth
 from helpers.io import DatasetError
 
 __all__ = [
@@ -19,12 +17,10 @@ __all__ = [
     "RESERVED",
     "Dataset",
     "RawLog",
-    "SimulatedTruth",
     "describe",
     "load",
     "names",
     "raw_log",
-    "simulated_truth",
     "slug",
 ]
 

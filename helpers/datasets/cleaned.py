@@ -51,6 +51,7 @@ def load(raw: RawLog, data_dir: Path) -> Dataset:
     )
     if removed:
         notes.insert(0, f"Of {report['rows']:,} rows, the cleaning removed: {removed}.")
+    notes += [each["message"] for each in report["findings"] if each["level"] != "note"]
     digest, described = raw.sha256, raw.description
     return Dataset(raw.name, log, titles(frame), described, raw.origin, digest, notes, report)
 

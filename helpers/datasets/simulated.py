@@ -1,12 +1,9 @@
-"""A simulated store: monthly exports that are made on this machine; what they hold is known."""
+"""A simulated store: monthly exports that are made on this machine."""
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from helpers import io, simulation
 from helpers.cleaning import Rules, reading
@@ -20,33 +17,6 @@ DESCRIPTION = (
 )
 VERSION = 2  # raised whenever the simulation makes another store of the same seed
 ARGUMENTS: dict[str, Any] = {"seed": 0}
-
-
-@dataclass(frozen=True)
-class SimulatedTruth:
-    """What is known of the simulated store.
-
-    Attributes
-    ----------
-    users, planted : DataFrame
-        As in :class:`helpers.simulation.SimulatedStore`.
-    """
-
-    users: pd.DataFrame
-    planted: pd.DataFrame
-
-
-def truth(data_dir: str | os.PathLike[str] = "data") -> SimulatedTruth:
-    """What is known of the data set ``store-simulated``.
-
-    Parameters
-    ----------
-    data_dir : path
-        As for :func:`helpers.datasets.load`; the store is made when it is not there.
-    """
-    folder = exports(Path(data_dir)) / "truth"
-    users = pd.read_parquet(folder / "users.parquet").set_index("user_id")
-    return SimulatedTruth(users, pd.read_parquet(folder / "planted.parquet"))
 
 
 def exports(data_dir: Path) -> Path:
@@ -64,9 +34,7 @@ def exports(data_dir: Path) -> Path:
     beside = folder.with_name(f".exports.{os.getpid()}.tmp")
     try:
         store.write(beside)
-        io.write_json(beside / "truth" / "manifest.json", key)
-        store.users.reset_index().to_parquet(beside / "truth" / "users.parquet", index=False)
-        store.planted.to_parquet(beside / "truth" / "planted.parquet", index=False)
+        io.write_json(beside / "made" / "manifest.json", key)
         if _manifest(folder) != key:  # else another run has been faster
             shutil.rmtree(folder, ignore_errors=True)
             beside.rename(folder)
@@ -97,7 +65,7 @@ def load(data_dir: Path) -> Dataset:
 
 def _manifest(folder: Path) -> Any:
     try:
-        return io.read_json(folder / "truth" / "manifest.json")
+        return io.read_json(folder / "made" / "manifest.json")
     except (OSError, ValueError):
         return None
 
