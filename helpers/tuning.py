@@ -121,7 +121,7 @@ def workload(n_rows: int, n_users: int, n_items: int) -> Workload:
     by_class = {
         "test_users": (2_000, 2_000, 2_000),
         "search_users": (1_000, 1_000, 1_000),
-        "trials": (16, 10, 8),
+        "trials": (16, 8, 8),
         "grid_users": (1_000, 500, 500),
         "folds": (2, 2, 2),
         "n_splits": (5, 2, 1),

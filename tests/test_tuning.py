@@ -67,9 +67,10 @@ def test_the_work_follows_the_size_of_the_log():
     assert default.without == ()
     sizes = [(100_000, 943, 1_682), (200_001, 943, 1_682), (2_000_001, 943, 1_682)]
     sizes += [(100_000, 600, 5_001), (100_000, 600, 20_001)]
-    trials = [tuning.workload(*size).trials for size in sizes]
-    assert trials[0] > trials[1] > trials[2]
-    assert trials[3:] == trials[1:3]
+    factors = [tuning.workload(*size).max_factors for size in sizes]
+    assert factors[0] > factors[1] > factors[2]
+    assert factors[3:] == factors[1:3]
+    assert default.trials > tuning.workload(*sizes[1]).trials >= tuning.workload(*sizes[2]).trials
     assert tuning.workload(100_000, 600, 5_001).without == ("EASE",)
     large = tuning.workload(20_000_000, 100_000, 30_000)
     assert large.train_users == 10_000  # a tenth of the users has about 2 million rows
