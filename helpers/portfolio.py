@@ -225,7 +225,7 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     >>> items = pd.DataFrame({"item_id": ["x"], "title": ["x"]})
     >>> sentences, left_out = preflight(Dataset("log", log, items, "", "", "", []))
     >>> sentences[0], sorted(left_out)
-    ('The log has only one item, so there is nothing to choose from.', [2, 3, 4, 5, 6, 7])
+    ('The log has only one item, so there is nothing to choose from.', [2, 3, 4, 5, 6, 7, 8])
     """
     log = data.interactions
     n_users, n_items = log["user_id"].nunique(), log["item_id"].nunique()
