@@ -6,8 +6,9 @@ as the kernel counts it (pages of the file cache are not in it). The file was wr
 so it comes from that cache as far as memory goes, for everybody.
 
 The peers apply the rules that matter here (unreadable rows, missing user, price, duplicates, near
-duplicates, an account that is too fast or too broad) and write the rows that they keep. They write
-no quarantine, no removed rows and no report, check no ids, and know no other names of columns and
+duplicates, an account that is too fast or too broad) and write the rows that they keep; the SQL by
+hand also writes what the cleaning writes: the removed rows with their rule, the quarantine and the
+counts. They check no ids, have no evidence, and know no other names of columns and other
 formats of times. All keep the same rows before the bots, or the run stops. Methods take turns.
 
 BENCH_ROWS="100000,1000000" tries other sizes, of at least 100,000 rows; only the usual ones are
@@ -298,45 +299,75 @@ def with_duckdb(source: Path, folder: Path) -> Outcome:
 
     from helpers.cleaning.pipeline import MEMORY  # what ours may hold
 
+    columns = "event_time, event_type, product_id, category_id, category_code, brand, price, "
+    columns += "user_id, user_session"
     with duckdb.connect(config={"memory_limit": MEMORY}) as connection:
         connection.execute(f"SET temp_directory = '{folder / 'spill'}'")
-        connection.execute("SET preserve_insertion_order = false")
         connection.execute(
             f"""
             CREATE TABLE log AS
-            WITH parsed AS (
+            SELECT *, row_number() OVER () AS row,
+                CASE WHEN event_time IS NULL THEN 'no time'
+                    WHEN event_type NOT IN {tuple(EVENTS)} THEN 'unknown event' END AS reason,
+                CASE WHEN user_id IS NULL THEN 'missing user'
+                    WHEN event_type = 'purchase' AND price <= 0 THEN 'price' END AS rule
+            FROM (
                 SELECT * REPLACE (try_strptime(event_time, '{FORMAT}') AS event_time)
-                FROM read_csv('{source}', types = {{'event_time': 'VARCHAR'}})
-            ), valid AS (
-                SELECT DISTINCT * FROM parsed
-                WHERE event_time IS NOT NULL AND event_type IN {tuple(EVENTS)}
-                    AND user_id IS NOT NULL AND NOT (event_type = 'purchase' AND price <= 0)
-            )
-            SELECT * FROM valid
-            QUALIFY event_type = 'purchase' OR coalesce(event_time - lag(event_time) OVER (
-                PARTITION BY user_id, product_id, event_type ORDER BY event_time
-            ) > INTERVAL {NEAR} SECONDS, true)
+                FROM read_csv('{source}', types = {{'event_time': 'VARCHAR'}}))
             """
         )
         connection.execute(
             f"""
+            CREATE TABLE removed AS
+            SELECT row, 'duplicates' AS rule FROM log WHERE reason IS NULL AND rule IS NULL
+            QUALIFY row_number() OVER (PARTITION BY {columns} ORDER BY row) > 1
+            """
+        )
+        connection.execute(
+            f"""
+            INSERT INTO removed
+            SELECT row, 'near duplicates' FROM log ANTI JOIN removed USING (row)
+            WHERE reason IS NULL AND log.rule IS NULL AND event_type <> 'purchase'
+            QUALIFY event_time - lag(event_time) OVER (
+                PARTITION BY user_id, product_id, event_type ORDER BY event_time
+            ) <= INTERVAL {NEAR} SECONDS
+            """
+        )
+        connection.execute(
+            "CREATE VIEW alive AS SELECT * FROM log ANTI JOIN removed USING (row) "
+            "WHERE reason IS NULL AND rule IS NULL"
+        )
+        [(before,)] = connection.execute("SELECT count(*) FROM alive").fetchall()
+        connection.execute(
+            f"""
             CREATE TABLE bots AS
-            SELECT user_id FROM log WHERE event_type = 'view'
+            SELECT user_id FROM alive WHERE event_type = 'view'
             GROUP BY user_id, date_trunc('hour', event_time) HAVING count(*) >= {FAST}
             UNION
-            SELECT user_id FROM log GROUP BY user_id
+            SELECT user_id FROM alive GROUP BY user_id
             HAVING count(*) FILTER (event_type = 'view') >= {MANY}
                 AND count(*) FILTER (event_type = 'purchase') = 0
                 AND count(DISTINCT product_id) FILTER (event_type = 'view')
                     >= {BROAD} * count(*) FILTER (event_type = 'view')
             """
         )
-        people = "SELECT * FROM log ANTI JOIN bots USING (user_id)"
-        [(kept,)] = connection.execute(
-            f"COPY ({people}) TO '{folder / 'clean.parquet'}' (FORMAT parquet)"
+        connection.execute(
+            "INSERT INTO removed SELECT row, 'bots' FROM alive SEMI JOIN bots USING (user_id)"
+        )
+        gone = f"SELECT row, coalesce(r.rule, log.rule) AS rule, {columns} FROM log "
+        gone += "LEFT JOIN removed AS r USING (row) WHERE reason IS NULL AND "
+        files = {
+            "clean.parquet": f"SELECT {columns} FROM alive",
+            "removed.parquet": f"{gone} coalesce(r.rule, log.rule) IS NOT NULL",
+            "quarantine.parquet": "FROM log WHERE reason IS NOT NULL",
+            "report.json": f"SELECT rule, count(*) AS n FROM ({gone} true) GROUP BY rule",
+        }
+        for name, query in files.items():
+            kind = name.rsplit(".", 1)[1]
+            connection.execute(f"COPY ({query}) TO '{folder / name}' (FORMAT {kind})")
+        [(kept, bots)] = connection.execute(
+            "SELECT (SELECT count(*) FROM alive), (SELECT count(*) FROM bots)"
         ).fetchall()
-        counts = "SELECT (SELECT count(*) FROM log), (SELECT count(*) FROM bots)"
-        [(before, bots)] = connection.execute(counts).fetchall()
     return {"before_bots": before, "bots": bots, "kept": kept}
 
 
