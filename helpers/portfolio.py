@@ -9,12 +9,12 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Semaphore
+from threading import Event
 from typing import Any, NamedTuple
 
 import nbformat
@@ -331,32 +331,35 @@ def _require_needed(jobs: Mapping[int, Job], paths: Mapping[int, Path]) -> None:
 
 
 def _execute_all(jobs: Mapping[int, Job]) -> None:
-    """Run the notebooks, each as soon as what it needs is done."""
-    slots, stopped = Semaphore(AT_A_TIME), Event()
-    ended: dict[int, Future[None]] = {}
+    """Run the notebooks, each when what it needs is done."""
+    stopped = Event()
 
-    def run_one(number: int, job: Job) -> None:
-        need = NEEDS.get(number, 0)
-        if need in jobs:
-            ended[need].result()
-            if (jobs[need].failed or jobs[need].left_out) and not job.left_out:
-                job.left_out = f"It was left out, since it needs what notebook {need} writes."
-        with slots:
-            if not job.left_out and not stopped.is_set():
-                notebook, failed = _execute(job.path, job.values)
-                if not stopped.is_set():
-                    job.failed = failed
-                    notebook.metadata.run = {**job.manifest, "failed": failed}
-                    io.write_text(job.executed, nbformat.writes(notebook) + "\n")
+    def run_one(job: Job, need: Job | None) -> None:
+        if need and (need.failed or need.left_out) and not job.left_out:
+            name = need.path.name
+            job.left_out = f"It was left out, since it needs what notebook {int(name[:2])} writes."
+        if not job.left_out and not stopped.is_set():
+            notebook, failed = _execute(job.path, job.values)
+            if not stopped.is_set():
+                job.failed = failed
+                notebook.metadata.run = {**job.manifest, "failed": failed}
+                io.write_text(job.executed, nbformat.writes(notebook) + "\n")
 
-    # Those that others wait for come first.
-    order = sorted(jobs, key=lambda number: (number not in NEEDS.values(), number))
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        for number in order:
-            ended[number] = pool.submit(run_one, number, jobs[number])
+    # Those that others wait for come first, then the last ones, which take longest.
+    waiting = sorted(jobs, key=lambda number: (number not in NEEDS.values(), -number))
+    running: dict[Future[None], int] = {}
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
         try:
-            for future in ended.values():
-                future.result()
+            while waiting or running:
+                to_come = {*waiting, *running.values()}
+                ready = [number for number in waiting if NEEDS.get(number) not in to_come]
+                for number in ready[: AT_A_TIME - len(running)]:
+                    waiting.remove(number)
+                    need = jobs.get(NEEDS.get(number, 0))
+                    running[pool.submit(run_one, jobs[number], need)] = number
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    del running[future]
+                    future.result()
         except KeyboardInterrupt:
             stopped.set()
             for kernel in psutil.Process().children(recursive=True):
