@@ -120,9 +120,9 @@ def workload(n_rows: int, n_users: int, n_items: int) -> Workload:
     medium = n_rows <= 2_000_000 and n_items <= 20_000
     by_class = {
         "test_users": (2_000, 2_000, 2_000),
-        "search_users": (1_000, 1_000, 1_000),
-        "trials": (16, 8, 8),
-        "grid_users": (1_000, 500, 500),
+        "search_users": (1_000, 700, 1_000),
+        "trials": (16, 6, 6),
+        "grid_users": (1_000, 300, 500),
         "folds": (2, 2, 2),
         "n_splits": (5, 2, 1),
         "max_factors": (256, 128, 64),
