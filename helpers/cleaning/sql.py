@@ -1,18 +1,7 @@
-"""Names, texts and paths, quoted for SQL."""
+"""Texts and paths, quoted for SQL."""
 
 from glob import escape
 from pathlib import Path
-
-
-def identifier(name: str) -> str:
-    """Quote the name of a column or table.
-
-    Examples
-    --------
-    >>> print(identifier('the "best" item'))
-    "the ""best"" item"
-    """
-    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
