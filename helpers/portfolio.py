@@ -371,7 +371,8 @@ def _execute_all(jobs: Mapping[int, Job]) -> None:
 def _surroundings(folder: Path, **environment: str) -> Iterator[None]:
     """Where kernels start, and what they find in their environment."""
     before = dict(os.environ)
-    os.environ.update(environment, OPENBLAS_NUM_THREADS="1")
+    # Threads that wait by spinning would take the core of the other notebook.
+    os.environ.update(environment, OPENBLAS_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
     try:
         with chdir(folder):  # papermill's own change of folder is not made for two at a time
             yield

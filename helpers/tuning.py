@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -24,7 +25,6 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from scipy.sparse import csr_matrix
-from sklearn.model_selection import ParameterGrid
 from sqlalchemy import URL
 from sqlalchemy.exc import DatabaseError
 from threadpoolctl import threadpool_limits
@@ -258,8 +258,9 @@ def runs_of(grid: Grid, base: Settings | None = None) -> list[dict[str, Any]]:
     """
     if not grid or not all(map(len, grid.values())):
         raise ValueError(f"grid is {grid!r}, expected at least one value for each setting")
-    points = ParameterGrid({key: list(values) for key, values in grid.items()})
-    return [{**(base or {}), **point} for point in points]
+    names = sorted(grid)
+    points = product(*(grid[name] for name in names))
+    return [{**(base or {}), **dict(zip(names, point, strict=True))} for point in points]
 
 
 def fit_lists(
