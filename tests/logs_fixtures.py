@@ -1,7 +1,37 @@
 """Small logs for the tests, made by hand or drawn by hypothesis."""
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import strategies as st
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def shared(file: str) -> Path:
+    """A real sample that lies beside the project, where it does."""
+    if not (SHARED / file).is_file():
+        pytest.skip(f"the sample {file} is not beside the project (../shared/data)")
+    return SHARED / file
+
+
+def published_retailrocket(raw: Path) -> None:
+    """The sample, which has other columns than the published file, in that file's form."""
+    sample = pd.read_csv(shared("retailrocket-subset.csv.gz"))
+    names = {"view": "view", "cart": "addtocart", "buy": "transaction"}
+    published = pd.DataFrame(
+        {
+            "timestamp": sample["timestamp"] * 1000,
+            "visitorid": sample["user"],
+            "event": sample["event"].map(names),
+            "itemid": sample["item"],
+            "transactionid": np.where(sample["event"] == "buy", sample["timestamp"], ""),
+        }
+    )
+    (raw / "retailrocket").mkdir(parents=True)
+    published.to_csv(raw / "retailrocket" / "events.csv", index=False)
 
 
 def frame(rows: list[tuple[str, str, float, int]]) -> pd.DataFrame:

@@ -15,10 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
+from logs_fixtures import published_retailrocket, shared
 
 from helpers import cleaning, datasets
 from helpers.datasets import Dataset, cleaned, online_retail, simulated
@@ -27,7 +27,6 @@ from helpers.io import DatasetError, Source
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
-SHARED = ROOT.parent / "shared" / "data"
 TIDY = {
     "user_id": "str",
     "item_id": "str",
@@ -572,12 +571,6 @@ def test_rees46_in_several_files(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(by_path.interactions, loaded.interactions)
 
 
-def shared(file: str) -> Path:
-    if not (SHARED / file).is_file():
-        pytest.skip(f"the sample {file} is not beside the project (../shared/data)")
-    return SHARED / file
-
-
 def test_real_sample_of_rees46(tmp_path: Path) -> None:
     path = shared("rees46-oct-sample.csv.gz")
     folder = tmp_path / "raw" / "rees46"
@@ -595,21 +588,7 @@ def test_real_sample_of_rees46(tmp_path: Path) -> None:
 
 
 def test_real_sample_of_retailrocket_in_its_published_form(tmp_path: Path) -> None:
-    """The sample has other columns than the published file, so it is put back into that form."""
-    sample = pd.read_csv(shared("retailrocket-subset.csv.gz"))
-    names = {"view": "view", "cart": "addtocart", "buy": "transaction"}
-    published = pd.DataFrame(
-        {
-            "timestamp": sample["timestamp"] * 1000,
-            "visitorid": sample["user"],
-            "event": sample["event"].map(names),
-            "itemid": sample["item"],
-            "transactionid": np.where(sample["event"] == "buy", sample["timestamp"], ""),
-        }
-    )
-    folder = tmp_path / "raw" / "retailrocket"
-    folder.mkdir(parents=True)
-    published.to_csv(folder / "events.csv", index=False)
+    published_retailrocket(tmp_path / "raw")
     loaded = datasets.load("retailrocket", data_dir=tmp_path)
     assert_tidy(loaded)
     assert loaded.cleaning is not None
@@ -617,7 +596,7 @@ def test_real_sample_of_retailrocket_in_its_published_form(tmp_path: Path) -> No
     # The same as the sample by its path, with its own names of columns and events.
     own = tmp_path / "own"
     own.mkdir()
-    shutil.copy(SHARED / "retailrocket-subset.csv.gz", own)
+    shutil.copy(shared("retailrocket-subset.csv.gz"), own)
     by_path = datasets.load(own, data_dir=tmp_path)
     pd.testing.assert_frame_equal(by_path.interactions, loaded.interactions)
 

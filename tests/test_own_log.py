@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from logs_fixtures import published_retailrocket
 
 from helpers import datasets, io, portfolio
 
@@ -96,6 +97,20 @@ def test_a_log_without_times_and_with_two_colons_runs(project):
     assert outcome.failed == []
     assert any("time" in sentence for sentence in outcome.skipped)
     assert found(outcome, NAMES[0])[1]["Rows in the log"] == len(log)
+
+
+def test_the_notebooks_of_the_store_run_on_a_real_event_log(project):
+    """Retailrocket's sample has views, carts and purchases, and 394 buyers that are known."""
+    published_retailrocket(project / "data" / "raw")
+    few = {"compared_users": "200", "simulated_shoppers": "300", "simulated_days": "30"}
+    few |= {"simulated_seeds": "101", "shoppers": "300", "search_users": "200", "trials": "2"}
+    few |= {"n_seeds": "1", "factors": "16"}
+    outcome = portfolio.run("retailrocket", settings=few, numbers=[7, 8], root=project)
+    assert outcome.failed == []
+    _, cleaning = found(outcome, "07_store_cleaning")
+    assert 0.95 * 97_381 < cleaning["Rows left by the cleaning"] <= 97_381
+    content, _ = found(outcome, "08_store_recommendations")
+    assert "On retailrocket cleaning moves" in content["answer"]
 
 
 ODD = {
