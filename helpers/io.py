@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -89,6 +90,52 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the first error is the one to show
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Give a copy of a folder that takes its place when the block ends well.
+
+    Parameters
+    ----------
+    path : Path
+        It need not be there; nothing but a copy of it is changed while the block runs.
+
+    Yields
+    ------
+    Path
+        Beside it, since a folder can be renamed within one disk only.
+
+    Examples
+    --------
+    >>> folder = Path(tempfile.mkdtemp()) / "reports"
+    >>> with replaced_folder(folder) as draft:
+    ...     _ = (draft / "a.txt").write_text("whole")
+    >>> [file.name for file in folder.iterdir()], len(list(folder.parent.iterdir()))
+    (['a.txt'], 1)
+    """
+    path = Path(path)
+    draft, before = (path.with_name(f".{path.name}.{name}") for name in ("draft", "before"))
+    with writing(path):
+        _tidy(path, draft, before)  # what a killed process left
+        draft.mkdir(parents=True)
+        try:
+            if path.exists():
+                shutil.copytree(path, draft, dirs_exist_ok=True)
+            yield draft
+            if path.exists():
+                path.rename(before)
+            draft.rename(path)
+        finally:
+            _tidy(path, draft, before)
+
+
+def _tidy(path: Path, draft: Path, before: Path) -> None:
+    """Remove the draft and the folder before it, which is still needed between two renames."""
+    if before.exists() and not path.exists():
+        before.rename(path)
+    for left in (draft, before):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

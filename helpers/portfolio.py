@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import nbformat
 import papermill
 import psutil
+from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -125,43 +126,50 @@ def run(
     declared = {number: parameters(html.read(path)) for number, path in paths.items()}
     converted = _converted(settings or {}, declared.values())
     ending = _ending(settings or {})
-    looked_at: dict[str, tuple[str, dict[int, str]]] = {}
-    jobs = {}
-    for number in sorted(numbers or paths):
-        known, name = declared[number], dataset
-        if dataset == datasets.DEFAULT and "dataset" in known:
-            name = known["dataset"].default
-        if name not in looked_at:
-            looked_at[name] = _look(name, columns or None, items or None, root)
-        folder = Path("data/processed") / f"{datasets.slug(name)}{ending}"
-        given = {
-            "dataset": _from_notebooks(name, root),
-            "columns": columns,
-            "items": _from_notebooks(items, root),
-            "processed_dir": f"../{folder.as_posix()}",
-            **converted,
-        }
-        jobs[number] = Job(
-            paths[number],
-            (root / folder / "notebooks" / paths[number].name).resolve(),
-            {key: given[key] for key in given if key in known and given[key] != known[key].default},
-            {"data_sha256": looked_at[name][0], **given, "failed": ""},
-            left_out=looked_at[name][1].get(number, ""),
-        )
-    _require_needed(jobs, paths)
     target = root / "reports" / f"{datasets.slug(dataset)}{ending}"
-    for job in jobs.values():  # what an earlier run left must not pass for this one's
-        name = job.path.stem
-        for old in (f"{name}.html", f"figures/{name}.png", f"results/{name}.json"):
-            (target / old).unlink(missing_ok=True)
-        job.executed.unlink(missing_ok=True)
-    try:
-        with _surroundings(root / "notebooks", PORTFOLIO_REPORTS=str(target.resolve())):
-            _execute_all(jobs)
-    finally:  # after Ctrl-C, too
-        _render(jobs, target, datasets.slug(dataset))
+    with _alone(root), io.replaced_folder(target) as draft:
+        looked_at: dict[str, tuple[str, dict[int, str]]] = {}
+        jobs = {}
+        for number in sorted(numbers or paths):
+            known, name = declared[number], dataset
+            if dataset == datasets.DEFAULT and "dataset" in known:
+                name = known["dataset"].default
+            if name not in looked_at:
+                looked_at[name] = _look(name, columns or None, items or None, root)
+            folder = Path("data/processed") / f"{datasets.slug(name)}{ending}"
+            given = {
+                "dataset": _from_notebooks(name, root),
+                "columns": columns,
+                "items": _from_notebooks(items, root),
+                "processed_dir": f"../{folder.as_posix()}",
+                **converted,
+            }
+            own = {key: given[key] for key in given if key in known}
+            jobs[number] = Job(
+                paths[number],
+                (root / folder / "notebooks" / paths[number].name).resolve(),
+                {key: value for key, value in own.items() if value != known[key].default},
+                {"data_sha256": looked_at[name][0], **given, "failed": ""},
+                left_out=looked_at[name][1].get(number, ""),
+            )
+        _require_needed(jobs, paths)
+        for job in jobs.values():  # what an earlier run left must not pass for this one's
+            name = job.path.stem
+            for old in (f"{name}.html", f"figures/{name}.png", f"results/{name}.json"):
+                (draft / old).unlink(missing_ok=True)
+            job.executed.unlink(missing_ok=True)
+        interrupted = None
+        with _surroundings(root / "notebooks", PORTFOLIO_REPORTS=str(draft.resolve())):
+            try:
+                _execute_all(jobs)
+            except KeyboardInterrupt as stopped:  # what is done is rendered all the same
+                interrupted = stopped
+        _render(jobs, draft, datasets.slug(dataset))
+        skipped = _skipped(jobs, draft)
+    if interrupted:
+        raise interrupted
     failed = [f"notebook {number}: {job.failed}" for number, job in jobs.items() if job.failed]
-    return Outcome(target / "index.html", failed, _skipped(jobs, target))
+    return Outcome(target / "index.html", failed, skipped)
 
 
 def save_notebooks(numbers: Sequence[int] = (), root: Path = Path()) -> None:
@@ -172,7 +180,7 @@ def save_notebooks(numbers: Sequence[int] = (), root: Path = Path()) -> None:
     paths = _find(root)
     for number in numbers or paths:
         path = paths[number]
-        with _surroundings(path.parent):
+        with _alone(root), _surroundings(path.parent):
             notebook, failed = _execute(path, {})
         texts = [out.text for cell in notebook.cells for out in cell.get("outputs", [])
                  if out.get("name") == "stderr"]  # fmt: skip
@@ -260,6 +268,26 @@ def _find(root: Path) -> dict[int, Path]:
     if not paths:
         raise PortfolioError(f"no notebooks in {root / 'notebooks'}; run this in the project")
     return {int(path.name[:2]): path for path in paths}
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Refuse a second run in the same folder: it would mix its files with those of the first."""
+    path = (root / "data" / "processed" / ".lock").resolve()
+    lock = FileLock(path)
+    try:
+        with io.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise PortfolioError(
+            f"another run is going on in {root.resolve().name}/; wait until it ends, or run in "
+            "another copy of the project"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _converted(

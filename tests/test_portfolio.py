@@ -1,6 +1,8 @@
 """The runner, with tiny notebooks: order, parameters, failures, what is kept and what is said."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from helpers import __main__ as cli
 from helpers import datasets, io, portfolio
 from helpers.io import DatasetError
 from helpers.portfolio import PortfolioError, convert, preflight
+from helpers.reporting import html
 
 SHOW = "print(dataset, processed_dir)"
 COLUMNS = STANDARD + 'columns: str = ""  # which column is what\nitems: str = ""  # of titles\n'
@@ -241,6 +244,43 @@ def test_a_failure_ends_one_report_and_those_that_need_it(
     assert "never" not in second
     assert "stopped in cell 4 of 5. KeyError" in second
     assert why in outcome.index.read_text(encoding="utf-8")
+
+
+def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, loaded: list[Any]) -> None:
+    second = (
+        "from pathlib import Path; from helpers import portfolio; portfolio.run(root=Path('..'))"
+    )
+    look = f"import subprocess, sys; done = subprocess.run([sys.executable, '-c', {second!r}], "
+    look += "capture_output=True, text=True); print(done.stderr.splitlines()[-1])"
+    save_runnable(tmp_path, "01_first", look)
+    outcome = portfolio.run(root=tmp_path)
+    assert outcome.failed == []
+    said = "".join(outputs(executed(tmp_path, "01_first")))
+    assert "PortfolioError: another run is going on in" in said
+    assert portfolio.run(root=tmp_path).failed == []  # and after it, the next one
+
+
+def test_reports_are_published_whole_or_not_at_all(
+    tmp_path: Path, loaded: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_runnable(tmp_path, "01_first", "open('ran', 'a').write('x')", WRITE.format("01_first"))
+    reports = portfolio.run(root=tmp_path).index.parent
+    before = {path: path.read_bytes() for path in reports.rglob("*") if path.is_file()}
+
+    def full(paths: list[Path], target: Path, **_: object) -> None:
+        (target / "01_first.html").write_text("half a page")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(html, "render", full)
+    with pytest.raises(OSError, match=r"nothing was changed: free some disk space"):
+        portfolio.run(root=tmp_path)
+    assert {path: path.read_bytes() for path in reports.rglob("*") if path.is_file()} == before
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == [datasets.DEFAULT]
+    shutil.rmtree(tmp_path / "reports")
+    (tmp_path / "reports").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match=r"a part of this path is a file"):
+        portfolio.run(root=tmp_path)
+    assert (tmp_path / "notebooks" / "ran").read_text() == "xx"  # not a third time
 
 
 def test_a_part_needs_what_came_before(tmp_path: Path, loaded: list[Any]) -> None:
