@@ -3,7 +3,6 @@
 from helpers.als.ials import (
     IALS,
     ExactALS,
-    comparable_regularization,
     ials_loss,
     load_model,
     penalties,
@@ -14,7 +13,6 @@ from helpers.als.reference import loss_parts, reference_als, solve_half_step
 __all__ = [
     "IALS",
     "ExactALS",
-    "comparable_regularization",
     "ials_loss",
     "load_model",
     "loss_parts",

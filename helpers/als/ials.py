@@ -50,39 +50,6 @@ def penalties(
     return np.asarray(regularization * scaled, dtype=np.float64)
 
 
-def comparable_regularization(
-    user_items: csr_matrix, regularization: float, unobserved_weight: float, nu: float
-) -> float:
-    """The regularization that costs as much in all at ``nu`` as the given one at ``nu = 1``.
-
-    ``regularization * sum(count) / sum(count^nu)``, where ``count`` is ``n + unobserved_weight *
-    n_others`` of every user and every item (section 4 of the paper). Without it a curve over
-    ``nu`` would mostly show a change in the amount of regularization.
-
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-    regularization : float
-        At ``nu = 1``.
-    unobserved_weight, nu : float
-
-    Returns
-    -------
-    float
-        For ``IALS(nu=nu)``.
-
-    Examples
-    --------
-    >>> comparable_regularization(csr_matrix([[1.0, 1.0]]), 0.01, unobserved_weight=1.0, nu=0.0)
-    0.02666666666666667
-    """
-    n_users, n_items = user_items.shape
-    of_users = np.diff(user_items.indptr) + unobserved_weight * n_items
-    of_items = np.bincount(user_items.indices, minlength=n_items) + unobserved_weight * n_users
-    counts = np.concatenate([of_users, of_items])
-    return float(regularization * counts.sum() / (counts**nu).sum())
-
-
 def ials_loss(
     user_items: csr_matrix,
     X: np.ndarray,
