@@ -4,6 +4,7 @@
 import argparse
 import difflib
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options) or 0)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:  # the latter is DuckDB's, after Ctrl-C
+        if isinstance(error, RuntimeError) and str(error) != "Query interrupted":
+            raise
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
@@ -167,4 +170,5 @@ def _clean(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     sys.exit(main())

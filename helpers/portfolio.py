@@ -399,14 +399,16 @@ def _execute_all(jobs: Mapping[int, Job]) -> None:
 def _surroundings(folder: Path, **environment: str) -> Iterator[None]:
     """Where kernels start, and what they find in their environment."""
     before = dict(os.environ)
-    # Threads that wait by spinning would take the core of the other notebook.
-    os.environ.update(environment, OPENBLAS_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    try:
-        with chdir(folder):  # papermill's own change of folder is not made for two at a time
+    # papermill's own change of folder is not made for two at a time.
+    with chdir(folder), TemporaryDirectory() as scratch:  # a killed kernel tidies nothing up
+        # Threads that wait by spinning would take the core of the other notebook.
+        own = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TMPDIR": scratch}
+        os.environ.update(environment, **own)
+        try:
             yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _execute(path: Path, values: Mapping[str, Any]) -> tuple[NotebookNode, str]:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import nbformat
 import pandas as pd
@@ -372,7 +373,8 @@ def test_saving_in_place_is_stable_and_refuses_stderr_and_errors(tmp_path: Path)
 INTERRUPTED = """
 import signal, sys
 from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+for each in (signal.SIGINT, signal.SIGTERM):  # as helpers.__main__ does
+    signal.signal(each, signal.default_int_handler)
 sys.path.insert(0, sys.argv[2])
 from test_portfolio import dataset
 from helpers import portfolio
@@ -381,16 +383,23 @@ portfolio.run(root=Path(sys.argv[1]))
 """
 
 
-def test_ctrl_c_ends_the_kernels_and_keeps_what_is_done(tmp_path: Path, loaded: list[Any]) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_ends_the_kernels_and_keeps_what_is_done(
+    tmp_path: Path, loaded: list[Any], stop: signal.Signals
+) -> None:
     save_runnable(tmp_path, "01_first", "print(1)")
     hang = (
-        "import os, time\nfrom pathlib import Path\nif not Path('pid').exists():\n"
+        "import os, tempfile, time\nfrom pathlib import Path\nif not Path('pid').exists():\n"
+        "    tempfile.mkdtemp(prefix='left-')\n"
         "    Path('new').write_text(str(os.getpid())); Path('new').rename('pid'); time.sleep(600)"
     )
     save_runnable(tmp_path, "02_second", hang)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, str(tmp_path), str(Path(__file__).parent)],
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(scratch)},
     )
     pid = tmp_path / "notebooks" / "pid"
     for _ in range(1200):
@@ -398,8 +407,9 @@ def test_ctrl_c_ends_the_kernels_and_keeps_what_is_done(tmp_path: Path, loaded: 
             break
         time.sleep(0.1)
     assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     assert process.wait(60) != 0
+    assert [*scratch.iterdir()] == []
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     reports = tmp_path / "reports" / datasets.DEFAULT
@@ -432,6 +442,15 @@ def test_convert_refuses(text: str, kind: str) -> None:
 
 
 # The command line
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("Query interrupted")])
+def test_an_interruption_is_one_line(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(portfolio, "run", Mock(side_effect=error))
+    assert cli.main(["run"]) == 130
+    assert capsys.readouterr().err == "interrupted; run the same command again to go on\n"
 
 
 HEAVY = """
