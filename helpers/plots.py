@@ -1,5 +1,7 @@
 """The look that all figures share, the way they are shown, and figures of several notebooks."""
 
+import warnings
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -14,6 +16,8 @@ MARKERS = "osD^vPX"
 
 def style() -> None:
     """Set the look of figures and tables: quiet grid, colour-blind-safe palette, whole titles."""
+    # A title in a script that no font has is drawn as boxes; the table beside it has the letters.
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     pd.options.display.max_colwidth = 90
     sns.set_theme(context="notebook", style="ticks", palette="colorblind")
     plt.rcParams.update(
