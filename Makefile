@@ -90,8 +90,9 @@ notebooks: $(READY)  ## maintainers: re-execute the notebooks in place, write re
 	@$(PYTHON) -m helpers readme
 
 .PHONY: report
-report: $(READY)  ## render the committed notebooks into reports/ without executing them
-	@$(PYTHON) -m helpers report
+report: $(READY)  ## render again without executing: the committed notebooks, or those of DATASET=...
+	@$(PYTHON) -m helpers report $(call given,dataset,$(call typed,DATASET)) \
+		$(call given,settings,$(call typed,SET))
 
 .PHONY: readme
 readme: $(READY)  ## write the findings and tables of README.md from reports/results/
