@@ -17,12 +17,14 @@ PYTHON3 ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do 
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
 
+# What a user sets reaches the programs as it is: `value` expands nothing, quotes stop the shell.
+# Many shells keep the width of the terminal in COLUMNS, and an OPTIONS of the environment is meant
+# for another program: of these two only the one typed after `make` counts.
 DATASET ?= movielens-100k
-# Many shells keep the width of the terminal in COLUMNS: only the one typed after `make` counts.
-MAPPING := $(if $(filter command line,$(origin COLUMNS)),$(COLUMNS))
-unexport COLUMNS DATASET ITEMS NOTEBOOKS SET LOG TO
-
+unexport COLUMNS DATASET ITEMS LOG NOTEBOOKS OPTIONS SET TO
+typed = $(if $(filter command line,$(origin $(1))),$(value $(1)))
 quote = '$(subst ','\'',$(1))'
+given = $(if $(2),--$(1)=$(call quote,$(2)))
 
 UV := $(PYTHON) -m uv
 LOCK := $(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
@@ -41,18 +43,17 @@ help:  ## list these commands
 
 .PHONY: run
 run: $(READY)  ## fetch the data, execute the notebooks, write reports/<data set>/
-	@$(PYTHON) -m helpers run --dataset $(call quote,$(DATASET)) \
-		$(if $(MAPPING),--columns $(call quote,$(MAPPING))) \
-		$(if $(ITEMS),--items $(call quote,$(ITEMS))) \
-		$(if $(NOTEBOOKS),--notebooks $(call quote,$(NOTEBOOKS))) \
-		$(if $(SET),--settings $(call quote,$(SET)))
+	@$(PYTHON) -m helpers run $(call given,dataset,$(value DATASET)) \
+		$(call given,columns,$(call typed,COLUMNS)) $(call given,items,$(value ITEMS)) \
+		$(call given,notebooks,$(value NOTEBOOKS)) $(call given,settings,$(value SET))
 
 .PHONY: tidy
 tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/ OPTIONS="--day-first"
-	@test -n $(call quote,$(LOG)) || { echo 'error: say what to clean: make tidy LOG=exports/' >&2; \
-		exit 1; }
-	@$(PYTHON) -m helpers clean $(call quote,$(LOG)) $(OPTIONS) --to $(call quote,$(or $(TO),cleaned)) \
-		$(if $(MAPPING),--columns $(call quote,$(MAPPING)))
+	@test -n $(call quote,$(value LOG)) || { echo 'error: say what to clean: make tidy' \
+		'LOG=exports/' >&2; exit 1; }
+	@$(PYTHON) -m helpers clean $(call given,to,$(or $(value TO),cleaned)) \
+		$(call given,columns,$(call typed,COLUMNS)) $(call given,options,$(call typed,OPTIONS)) \
+		-- $(call quote,$(value LOG))
 
 # The notebooks and the rest at the same time, each on a core; a failure of either fails the whole.
 .PHONY: test
@@ -84,13 +85,14 @@ bench: $(READY)  ## speed, memory and quality against peers (hours); then `make 
 
 .PHONY: notebooks
 notebooks: $(READY)  ## maintainers: re-execute the notebooks in place, write reports/ and README.md
-	@$(PYTHON) -m helpers notebooks $(NOTEBOOKS)
+	@$(PYTHON) -m helpers notebooks $(foreach number,$(value NOTEBOOKS),$(call quote,$(number)))
 	@$(PYTHON) -m helpers report
 	@$(PYTHON) -m helpers readme
 
 .PHONY: report
-report: $(READY)  ## render the committed notebooks into reports/ without executing them
-	@$(PYTHON) -m helpers report
+report: $(READY)  ## render again without executing: the committed notebooks, or those of DATASET=...
+	@$(PYTHON) -m helpers report $(call given,dataset,$(call typed,DATASET)) \
+		$(call given,settings,$(call typed,SET))
 
 .PHONY: readme
 readme: $(READY)  ## write the findings and tables of README.md from reports/results/

@@ -17,7 +17,8 @@ DATASETS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 0 if all went well, 1 if something was wrong, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(_words(parser, sys.argv[1:] if arguments is None else arguments))
     try:
         return int(options.command(options) or 0)
     except (KeyboardInterrupt, RuntimeError) as error:  # the latter is DuckDB's, after Ctrl-C
@@ -30,6 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _words(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> list[str]:
+    """The arguments, with what `make tidy OPTIONS=...` passes as one text split into its words."""
+    words = []
+    for argument in arguments:
+        text = argument.removeprefix("--options=")
+        try:
+            words += [argument] if text == argument else shlex.split(text)
+        except ValueError as error:
+            parser.error(f"OPTIONS={text}: {error}")
+    return words
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--items", default="", help="file with the items' ids, titles and genres")
     run.add_argument("--settings", default="", help='parameters: "factors=64 seed=1"')
     run.add_argument("--notebooks", default="", help='only these: "1 2 3"')
-    add(_report, "render the committed notebooks into reports/")
+    report = add(_report, "render executed notebooks again, without running them")
+    report.add_argument("--dataset", default="", help="of a run; else the committed notebooks")
+    report.add_argument("--settings", default="", help="of that run")
     data = add(_datasets, "list the data sets, or fetch those named")
     data.add_argument("names", nargs="*", metavar="name")
     save = add(_notebooks, "execute the notebooks and save them in place")
@@ -120,7 +135,7 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
 def _report(options: argparse.Namespace) -> None:
     from helpers import portfolio
 
-    print(portfolio.render())
+    print(portfolio.render(options.dataset, _pairs(shlex.split(options.settings))))
 
 
 def _notebooks(options: argparse.Namespace) -> None:

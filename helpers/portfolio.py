@@ -131,9 +131,7 @@ def run(
         looked_at: dict[str, tuple[str, dict[int, str]]] = {}
         jobs = {}
         for number in sorted(numbers or paths):
-            known, name = declared[number], dataset
-            if dataset == datasets.DEFAULT and "dataset" in known:
-                name = known["dataset"].default
+            known, name = declared[number], _data_of(dataset, declared[number])
             if name not in looked_at:
                 looked_at[name] = _look(name, columns or None, items or None, root)
             folder = Path("data/processed") / f"{datasets.slug(name)}{ending}"
@@ -164,7 +162,10 @@ def run(
                 _execute_all(jobs)
             except KeyboardInterrupt as stopped:  # what is done is rendered all the same
                 interrupted = stopped
-        _render(jobs, draft, datasets.slug(dataset))
+        folders = {job.executed.parent for job in jobs.values()}
+        left_out = {job.path: job.left_out for job in jobs.values() if job.left_out}
+        manifests = [job.manifest for job in jobs.values()]
+        _render(folders, manifests, draft, datasets.slug(dataset), left_out)
         skipped = _skipped(jobs, draft)
     if interrupted:
         raise interrupted
@@ -190,10 +191,36 @@ def save_notebooks(numbers: Sequence[int] = (), root: Path = Path()) -> None:
         io.write_text(path, nbformat.writes(notebook) + "\n")
 
 
-def render(root: Path = Path()) -> Path:
-    """Render the committed notebooks, with the outputs that they hold, into ``reports/``."""
-    html.render(list(_find(root).values()), root / "reports", dataset=datasets.DEFAULT)
-    return root / "reports" / "index.html"
+def render(
+    dataset: str = "", settings: Mapping[str, str] | None = None, root: Path = Path()
+) -> Path:
+    """Render executed notebooks with the outputs that they hold; nothing is run.
+
+    Without a data set these are the committed notebooks. With one, they are those of the last run
+    on it with these settings. Returns the index page.
+    """
+    paths = _find(root).values()
+    if not dataset:
+        html.render(list(paths), root / "reports", dataset=datasets.DEFAULT)
+        return root / "reports" / "index.html"
+    ending = _ending(settings or {})
+    names = {_data_of(dataset, parameters(html.read(path))) for path in paths}
+    slugs = sorted(f"{datasets.slug(name)}{ending}" for name in names)
+    folders = {root / "data/processed" / slug / "notebooks" for slug in slugs}
+    newest = [
+        max(stored, key=lambda path: path.stat().st_mtime)
+        for folder in folders
+        if (stored := list(folder.glob("*.ipynb")))
+    ]
+    if not newest:
+        raise PortfolioError(
+            f"there are no executed notebooks in data/processed/{slugs[0]}/notebooks; run them "
+            "first, with the same DATASET and SET: make run DATASET=..."
+        )
+    target = root / "reports" / f"{datasets.slug(dataset)}{ending}"
+    with _alone(root), io.replaced_folder(target) as draft:
+        _render(folders, [_manifest(path) for path in newest], draft, datasets.slug(dataset))
+    return target / "index.html"
 
 
 def parameters(notebook: NotebookNode) -> dict[str, Parameter]:
@@ -325,6 +352,12 @@ def _ending(settings: Mapping[str, str]) -> str:
     if readable == text and len(text) <= 60:
         return text
     return f"{readable[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _data_of(dataset: str, known: Mapping[str, Parameter]) -> str:
+    """What a notebook reads: in a run of the default data set, the one it was written for."""
+    written_for = known["dataset"].default if "dataset" in known else dataset
+    return str(written_for if dataset == datasets.DEFAULT else dataset)
 
 
 def _from_notebooks(name: str, root: Path) -> str:
@@ -464,19 +497,22 @@ def _strip(notebook: NotebookNode, failed: str) -> str:
     return f"stopped in cell {last + 1} of {code[-1] + 1}. {why}"
 
 
-def _render(jobs: Mapping[int, Job], target: Path, dataset: str) -> None:
-    """Render what is done, and what an earlier run did on the same data with the same settings."""
-    manifests = [job.manifest for job in jobs.values()]
-    folders = {job.executed.parent for job in jobs.values()}
+def _render(
+    folders: Iterable[Path],
+    manifests: Sequence[Mapping[str, Any]],
+    target: Path,
+    dataset: str,
+    left_out: Mapping[Path, str] | None = None,
+) -> None:
+    """Render what was executed on this data with these settings, by this run or an earlier one."""
     stored = sorted((path.name, path) for folder in folders for path in folder.glob("*.ipynb"))
-    done = [
-        path
-        for _, path in stored
-        if {**html.read(path).metadata.get("run", {}), "failed": ""} in manifests
-    ]
-    left_out = {job.path: job.left_out for job in jobs.values() if job.left_out}
+    done = [path for _, path in stored if _manifest(path) in manifests]
     if done:
         html.render(done, target, dataset=dataset, left_out=left_out)
+
+
+def _manifest(executed: Path) -> dict[str, Any]:
+    return {**html.read(executed).metadata.get("run", {}), "failed": ""}
 
 
 def _skipped(jobs: Mapping[int, Job], target: Path) -> list[str]:

@@ -1,7 +1,5 @@
 """Every report in a real browser, without a network: nothing missing, nothing asked for."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -9,23 +7,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import report_fixtures as fixtures
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 from helpers.reporting import html
 
 ROOT = Path(__file__).parent.parent
 # Without any report, the missing index fails.
 PAGES = sorted((ROOT / "reports").glob("*.html")) or [ROOT / "reports" / "index.html"]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # What a reader would miss, as a list of complaints.
 COMPLAINTS = """() => [
   ...[...document.images].filter(i => !i.complete || i.naturalWidth === 0).map(
@@ -36,24 +24,6 @@ COMPLAINTS = """() => [
   ...(document.documentElement.scrollWidth > window.innerWidth
       ? [`${document.documentElement.scrollWidth} px wide in ${window.innerWidth} px`] : []),
 ]"""
-
-
-def find_browser() -> str | None:
-    return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, NAMES)), None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = find_browser()
-    if path is None:
-        message = f"no browser: install one of {', '.join(NAMES)}, or set BROWSER_PATH to one"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=[1280, 390])

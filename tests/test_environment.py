@@ -113,7 +113,7 @@ def test_lock_has_hashes_and_names_no_host() -> None:
 
 
 def test_what_tidy_writes_by_default_is_not_for_git() -> None:
-    assert "$(or $(TO),cleaned)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "$(or $(value TO),cleaned)" in (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "/cleaned/" in without_comments(ROOT / ".gitignore")
 
 

@@ -5,11 +5,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from hostile_fixtures import ACTIVE, PAYLOADS, incidents, shown
 from logs_fixtures import published_retailrocket
 
 from helpers import datasets, io, portfolio
 
-COLUMNS = "user=who,item=what,timestamp=at,value=how often"
+COLUMNS = "user=<b onclick>who,item=<script>what,timestamp=at,value=how often"
 NAMES = ("01_data_loading", "02_interaction_matrix")
 
 
@@ -36,16 +37,20 @@ def found(outcome, name):
 
 @pytest.fixture(scope="module")
 def shop(project):
-    """A run on a shop's log: times, strengths with zeros, titles that look like Markdown."""
+    """A run on a shop's log: times, strengths with zeros, texts that would run as scripts."""
     rng, log = rows()
     titles = pd.DataFrame({"id": log["what"].unique()})
-    titles["title"] = [f"$ku_*{item}* &copy;" for item in titles["id"]]
+    titles["title"] = [f"{PAYLOADS[item % len(PAYLOADS)]} {item}" for item in titles["id"]]
+    titles["genres"] = titles["title"]
+    log["who"] = [f"{PAYLOADS[user % len(PAYLOADS)]} {user}" for user in log["who"]]
     log["at"] = np.sort(rng.integers(1_600_000_000, 1_600_900_000, size=len(log)))
     log["how often"] = rng.integers(0, 4, size=len(log)) * 1.1
-    log.to_csv(project / "My Shop.csv", index=False)
-    titles.to_csv(project / "titles.csv", index=False)
+    named = log.rename(columns={"who": "<b onclick>who", "what": "<script>what"})
+    named.to_csv(project / "My Shop.csv", index=False)
+    titles_path = project / "$x$ <img src=x onerror=alert(1)>.csv"
+    titles.to_csv(titles_path, index=False)
     outcome = portfolio.run(
-        str(project / "My Shop.csv"), columns=COLUMNS, items=str(project / "titles.csv"),
+        str(project / "My Shop.csv"), columns=COLUMNS, items=str(titles_path),
         numbers=[1, 2], root=project,
     )  # fmt: skip
     return outcome, log
@@ -70,7 +75,7 @@ def test_the_numbers_are_those_of_the_log(shop):
     assert matrix["Filled cells"] == pytest.approx(len(pairs) / cells)
 
 
-def test_titles_are_shown_as_they_are_and_no_film_is(shop):
+def test_no_film_is_shown(shop):
     outcome, _ = shop
     for name in NAMES:
         page = (outcome.index.parent / f"{name}.html").read_text(encoding="utf-8")
@@ -79,8 +84,19 @@ def test_titles_are_shown_as_they_are_and_no_film_is(shop):
             not in page.lower().replace("movielens-100k", "").partition('id="references"')[0]
         )
         assert " film" not in page
-        assert "©" not in page
-    assert "$ku_*" in (outcome.index.parent / f"{NAMES[0]}.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "index"])
+def test_texts_of_the_log_show_as_they_are(shop, unprotected, name):
+    outcome, log = shop
+    assert incidents(unprotected, outcome.index.parent / f"{name}.html") == []
+    assert unprotected.evaluate(ACTIVE) == []
+    most = log["what"].value_counts(sort=False).sort_index().idxmax()
+    item = f"The most popular item, {PAYLOADS[most % len(PAYLOADS)]} {most}, has"
+    texts = [item, "<b onclick>who", "<script>what", "$x$ <img src=x onerror=alert(1)>.csv"]
+    text = shown(unprotected)
+    assert name != NAMES[0] or [each for each in texts if each not in text] == []
+    assert name != NAMES[1] or any(f"User {user} is row" in text for user in log["who"].unique())
 
 
 def test_the_committed_notebooks_are_untouched(shop, project, root):

@@ -463,6 +463,39 @@ finally:
 """
 
 
+def pages(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.html")}
+
+
+def test_executed_notebooks_are_rendered_again_without_running(
+    tmp_path: Path, loaded: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("shop.csv").write_text("user,item\n")
+    save_runnable(tmp_path, "01_first", SHOW, parameters=COLUMNS)
+    save_runnable(tmp_path, "07_second", "open('runs', 'a').write('x')", parameters=FACTORS)
+    other = portfolio.run("shop.csv", columns="user=u", numbers=[1])
+    outcome = portfolio.run("shop.csv", settings={"factors": "8"})
+    folder = outcome.index.parent
+    before = pages(folder)
+    assert len(before) == 3
+
+    for path in folder.glob("*.html"):
+        path.unlink()
+    assert cli.main(["report", "--dataset=shop.csv", "--settings=factors=8"]) == 0
+    assert pages(folder) == before
+    assert (tmp_path / "notebooks" / "runs").read_text() == "x"
+
+    portfolio.run("shop.csv", numbers=[7])  # not of the same run as notebook 1
+    assert portfolio.render("shop.csv") == other.index
+    assert "01_first.html" not in other.index.read_text(encoding="utf-8")
+
+    with pytest.raises(
+        PortfolioError, match=r"no executed notebooks in data/processed/no/.*make run"
+    ):
+        portfolio.render("no.csv")
+
+
 @pytest.mark.parametrize(
     "words",
     [["--help"], ["run", "--help"], ["rum"], ["run", "--settings", "x"],

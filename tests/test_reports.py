@@ -1,17 +1,23 @@
 """Reports: what they show, that they stand alone, and that a failure leaves the old ones."""
 
+import base64
 import json
 import math
+import re
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import report_fixtures as fixtures
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode, v4
 
-from helpers import io, reporting
+from helpers import io, metrics, plots, reporting
 from helpers.reporting import Claim, Result, escape, html, with_interval, write_results
 
 NAMES = ("01_first", "02_second")
@@ -100,6 +106,35 @@ def test_dollars_are_formulas_in_prose_only(page: BeautifulSoup) -> None:
 def test_a_bad_formula_names_the_notebook(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"01_first.ipynb: cannot render .*nonsense"):
         render_one(tmp_path, with_cell(v4.new_markdown_cell(r"$\nonsense$")))
+
+
+@pytest.mark.parametrize("text", [r"$\nonsense$", r"Lamp \\(\frac{1\\)", "<script", "![x](//y.z)"])
+def test_an_output_cannot_break_the_rendering(tmp_path: Path, text: str) -> None:
+    shown = v4.new_output("display_data", data={"text/markdown": f"> {text}", "text/plain": "x"})
+    page = render_one(tmp_path, with_cell(fixtures.code("show()", shown)))
+    (quoted,) = BeautifulSoup(page, "html.parser").select(".outputs blockquote")
+    expected = re.sub(r"\$|\\\\[()]|!\[(x)\].*", r"\1", text)
+    assert " ".join(quoted.text.split()) == expected
+
+
+def test_texts_beside_a_figure_are_no_tags(tmp_path: Path) -> None:
+    cell = fixtures.code("draw()", fixtures.figure_output(fixtures.png(), "a src=//b.c <script"))
+    page = BeautifulSoup(render_one(tmp_path, with_cell(cell)), "html.parser")
+    assert page("img")[-1]["alt"] == "a src=//b.c <script"
+
+
+def test_names_on_the_map_of_items_are_no_formulas(root: Path) -> None:
+    """The cell of notebook 3 that draws the map, with titles that matplotlib cannot read as TeX."""
+    titles = [r"$\frac{a$", r"Lamp \(a_1 <b\) $$", "$x$", "$5 and $6"]
+    names: dict[str, Any] = {
+        "drawable": True, "dated": False, "np": np, "plt": plt, "plots": plots, "known": range(4),
+        "dots": np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), "names": pd.Series(titles),
+        "train": SimpleNamespace(item_counts=np.ones(4)), "map_title": "Map",
+    }  # fmt: skip
+    for cell in html.read(root / "notebooks" / "03_als_training.ipynb").cells:
+        if "Names stand where there is room" in cell.source:
+            exec(cell.source, names)
+    assert [text.get_text() for text in names["ax"].texts] == titles
 
 
 # Cells and outputs
@@ -240,8 +275,9 @@ def test_the_index_has_a_card_for_each_notebook(rendered: Path) -> None:
         "Does everything show?",
     ]
     assert not cards[1].select("dl")
-    figure = rendered / cards[0].img["src"]
-    assert figure.read_bytes().startswith(b"\x89PNG")
+    figure = (rendered / "figures" / "01_first.png").read_bytes()
+    assert figure.startswith(b"\x89PNG")
+    assert cards[0].img["src"] == f"data:image/png;base64,{base64.b64encode(figure).decode()}"
     assert cards[0].img["alt"].startswith("Clicks per film")
 
 
@@ -284,7 +320,7 @@ def test_a_figure_without_alternative_text_is_refused(tmp_path: Path, alt: str |
         render_one(tmp_path, with_cell(cell))
 
 
-@pytest.mark.parametrize("markdown", ["![](a.png)", "![ ](a.png)", "<img src='a.png'>"])
+@pytest.mark.parametrize("markdown", ["![](a.png)", "![ ](a.png)"])
 def test_so_is_one_in_markdown(tmp_path: Path, markdown: str) -> None:
     with pytest.raises(ValueError, match=r"01_first.ipynb: .* no alternative text"):
         render_one(tmp_path, with_cell(v4.new_markdown_cell(markdown)))
@@ -300,6 +336,8 @@ def test_a_notebook_that_was_not_executed_is_refused(tmp_path: Path) -> None:
     [
         "<script>alert(1)</script>",
         '<img alt="x" src="https://example.org/x.png">',
+        '<img alt="x" src="x.png">',
+        '<p onclick="alert(1)">x</p>',
         "<iframe src='x.html'></iframe>",
         '<link rel="stylesheet" href="x.css">',
     ],
@@ -390,6 +428,34 @@ def test_results_hold_what_was_given_as_plain_json(results_dir: Path) -> None:
         "claims": [asdict(claim)],
         "skipped": [],
     }
+
+
+@pytest.mark.parametrize("value", [None, math.nan, np.float32("nan"), pd.NA, pd.NaT, -math.inf])
+def test_what_is_not_defined_is_a_value(results_dir: Path, value: Any) -> None:
+    results = [Result("Mean", value, "Of none.", "nan%", (value, 1.0), headline=True)]
+    results.append(Result("Users", 1, "People.", "1", (value, value)))
+    parameters = {"tried": np.array([1.0, math.nan])}
+    path = write_results(results_dir, "01_first", results, parameters=parameters, **WRITTEN)
+    found = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert found["parameters"] == {"tried": [1.0, None]}
+    shown = [(each["value"], each["shown"], each["interval"]) for each in found["results"]]
+    assert shown == [(None, "not defined", None), (1, "1", None)]
+    render_one(results_dir.parent, fixtures.notebook())
+    index = (results_dir / "index.html").read_text(encoding="utf-8")
+    assert '<dd class="shown">not defined</dd>' in index
+
+
+def test_shares_of_nothing_are_not_defined(root: Path, results_dir: Path) -> None:
+    """Notebook 7 divides by the number of planted rows, of accounts of a kind, and so on."""
+    names = {"np": np, "metrics": metrics, "with_interval": with_interval, "Result": Result}
+    for cell in html.read(root / "notebooks" / "07_store_cleaning.ipynb").cells:
+        if cell.source.startswith(("def share(", "def counted(")):
+            functions = cell.source.partition("\ncrawlers = ")[0].partition("\nof_all, ")[0]
+            exec(functions, names)
+    assert names["share"](0, 0) == "not defined"
+    result = names["counted"]("Precision, staff", 0, np.int64(0), "Of nobody.")
+    path = write_results(results_dir, "07_store", [result], parameters={}, **WRITTEN)
+    assert json.loads(path.read_text(encoding="utf-8"))["results"][0]["shown"] == "not defined"
 
 
 def test_a_check_can_send_results_elsewhere(

@@ -136,7 +136,7 @@ def paired(
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of ``hits`` among ``n``.
+    """Wilson's 95 % interval of a share of ``hits`` among ``n``; NaN (not defined) among none.
 
     Examples
     --------
@@ -146,6 +146,8 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     >>> low, round(high, 4)
     (0.0, 0.2775)
     """
+    if n == 0:
+        return np.nan, np.nan
     found = stats.binomtest(hits, n).proportion_ci(method="wilson")
     return float(found.low), float(found.high)
 

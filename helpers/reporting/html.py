@@ -32,10 +32,7 @@ MAX_HEADLINES = 3
 
 _HEADING = re.compile(r"# (?P<number>\d+)\. (?P<title>[^:]+): (?P<question>.+\?)")
 _NOTEBOOK_LINK = re.compile(r"(?:\./|\.\./notebooks/)?([^/#?]+)\.ipynb(#.*)?")
-_ASKS_FOR_MORE = re.compile(
-    r"<(?:script|iframe|link|object|embed)\b|<[^<>]+\s(?:src|srcset)\s*=\s*[\"']?(?:https?:)?//",
-    re.I,
-)
+_ASKS_FOR_MORE = ("script", "iframe", "link", "object", "embed", "base", "meta", "form")
 _NUMBER = re.compile(
     r"[-+−±<>≤≥~≈]?\s?\d(?:[\d.,:/()\[\]\s%±×–−+-]|to)*(?:e[-+]?\d+)?"
     r"\s?(?:[kMGT]?i?B|[mµn]?s|min|h|x)?"
@@ -131,7 +128,8 @@ def render(
         page = _page("report", report=report, before=before, after=after)
         contents[reports_dir / f"{report['name']}.html"] = page
         if report["figure"]:
-            contents[reports_dir / "figures" / f"{report['name']}.png"] = report["figure"][0]
+            figure = base64.b64decode(report["figure"][0])
+            contents[reports_dir / "figures" / f"{report['name']}.png"] = figure
     contents[reports_dir / "index.html"] = _page(
         "index", reports=reports, missing=missing, dataset=_name(dataset)
     )
@@ -181,17 +179,36 @@ def tidy_tables(html: str) -> str:
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown to HTML for one notebook: MathML, anchors, the contents, links between reports."""
+    """Markdown to HTML for one notebook: MathML, anchors, the contents, links between reports.
+
+    HTML within the Markdown is shown as text. An output may hold text of the data, which must not
+    stop the report: there a formula that cannot be rendered and an image are shown as text, too.
+    """
 
     def __init__(self, up: str) -> None:
-        super().__init__(escape=False)
+        super().__init__(escape=False, allow_harmful_protocols=False)  # entities stay entities
         self.up = up
+        self.is_output = False
         self.anchors: set[str] = set()
         self.contents: list[tuple[str, Markup]] = []
         self.titled = False
 
     def render(self, source: str) -> str:
         return tidy_tables(MarkdownWithMath(renderer=self).render(source))
+
+    def render_output(self, source: str) -> str:
+        self.is_output = True
+        try:
+            return self.render(source)
+        finally:
+            self.is_output = False
+
+    def inline_html(self, html: str) -> str:
+        dollar = ("<span>", "</span>")  # that `reporting.escape` puts around a dollar
+        return html if html in dollar else escape(html)
+
+    def block_html(self, html: str) -> str:
+        return f"<p>{escape(html)}</p>\n"
 
     def heading(self, text: str, level: int, **attrs: Any) -> str:
         if level == 1 and not self.titled:  # the page shows it in its header
@@ -218,14 +235,25 @@ class _Renderer(IPythonRenderer):
             url = self.up + url
         return super().link(text, url, title)
 
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        return text if self.is_output else super().image(text, url, title)
+
     def inline_math(self, body: str) -> str:
-        return f'<span class="formula">{mathml(body)}</span>'
+        return self._math(body, "formula")
 
     def block_math(self, body: str) -> str:
-        return f'<span class="equation">{mathml(body, display=True)}</span>'
+        return self._math(body, "equation")
 
     def latex_environment(self, name: str, body: str) -> str:
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+    def _math(self, body: str, kind: str) -> str:
+        try:
+            return f'<span class="{kind}">{mathml(body, display=kind == "equation")}</span>'
+        except ValueError:
+            if not self.is_output:
+                raise
+            return f"<code>{escape(body)}</code>"
 
 
 def _space_function(found: re.Match[str]) -> str:
@@ -252,7 +280,7 @@ def _report(path: Path, reports_dir: Path, dataset: str) -> dict[str, Any]:
         "number": number,
         "title": title,
         "question": question,
-        "answer": Markup(renderer.render(answer)),
+        "answer": Markup(renderer.render_output(answer)),
         "article": Markup(article),
         "contents": renderer.contents,
         "figure": figure,
@@ -282,30 +310,34 @@ def _export(notebook: NotebookNode, renderer: _Renderer) -> str:
     )
     exporter.config.NbConvertBase.display_data_priority = _FORMATS
     exporter.register_filter("markdown2html", renderer.render)
+    exporter.register_filter("output2html", renderer.render_output)
     exporter.register_filter("tidy_tables", tidy_tables)
     highlight = Highlight2HTML("ipython3", extra_formatter_options={"nowrap": True})
     exporter.register_filter("highlight_code", highlight)
     article: str = exporter.from_notebook_node(notebook)[0]
-    if found := _ASKS_FOR_MORE.search(article):
-        raise ValueError(
-            f"an output or a text holds {found[0]!r}; a report stands alone, without scripts and "
-            "without files from the network: show a PNG figure, a table or text instead"
-        )
-    for image in re.findall(r"<img\b[^>]*>", article):
-        if not re.search(r'\balt="[^"]*[^"\s]', image):
+    for element in BeautifulSoup(article, "html.parser")(True):
+        if element.name == "img" and not str(element.get("alt", "")).strip():
             raise ValueError(
-                f"a figure has no alternative text ({image[:60]}...); show it with "
+                f"a figure has no alternative text ({str(element)[:60]}...); show it with "
                 "`plots.show(axes, alt)`"
+            )
+        is_image = str(element.get("src", "data:image/")).startswith("data:image/")
+        acts = any(name.startswith("on") or name == "srcset" for name in element.attrs)
+        if element.name in _ASKS_FOR_MORE or acts or not is_image:
+            raise ValueError(
+                f"an output or a text holds {str(element)[:60]!r}; a report stands alone, without "
+                "scripts and without other files: show a PNG figure, a table or text instead"
             )
     return article
 
 
-def _headline_figure(notebook: NotebookNode) -> tuple[bytes, str] | None:
+def _headline_figure(notebook: NotebookNode) -> tuple[str, str] | None:
+    """Its PNG as base64 in one line, and its alternative text."""
     cells = [c for c in notebook.cells if "headline-figure" in c.metadata.get("tags", [])]
     for output in (output for cell in cells for output in cell.get("outputs", [])):
         if "image/png" in output.get("data", {}):
             alt = output.metadata["image/png"]["alt"]
-            return base64.b64decode(output.data["image/png"]), alt
+            return output.data["image/png"].replace("\n", ""), alt
     return None
 
 

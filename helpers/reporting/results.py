@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from IPython.display import DisplayHandle, Markdown, display
 
 from helpers import io
@@ -230,20 +232,18 @@ def with_interval(value: float, low: float, high: float, *, signed: bool = False
 
 
 def _defined(result: Result) -> Result:
-    """The result with NaN and infinity said in words."""
-    interval = result.interval
-    if interval is not None and not all(map(math.isfinite, interval)):
-        interval = None
-    if isinstance(result.value, str) or (result.value is not None and math.isfinite(result.value)):
-        return replace(result, interval=interval)
-    return replace(result, value=None, shown=NOT_DEFINED, interval=None)
+    """The result with what is not defined (NaN, missing, infinite) as None, said in words."""
+    value, interval = _plain(result.value), _plain(result.interval)
+    if value is None:
+        return replace(result, value=None, shown=NOT_DEFINED, interval=None)
+    return replace(result, value=value, interval=None if None in (interval or ()) else interval)
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's, and NaN as None, at any depth."""
+    """NumPy's numbers as Python's, and what is not defined as None, at any depth."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | np.ndarray):
         return [_plain(each) for each in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if pd.isna(value) or value in (math.inf, -math.inf) else value
