@@ -26,6 +26,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
 from helpers import datasets, io
+from helpers.cleaning import Rules
 from helpers.datasets import Dataset
 from helpers.reporting import html
 
@@ -228,9 +229,10 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     ('The log has only one item, so there is nothing to choose from.', [2, 3, 4, 5, 6, 7, 8])
     """
     log = data.interactions
-    n_users, n_items = log["user_id"].nunique(), log["item_id"].nunique()
+    happened = log[log["value"] > 0]  # a 0 is no interaction
+    n_users, n_items = happened["user_id"].nunique(), happened["item_id"].nunique()
     rows_of_users = log["user_id"].value_counts()
-    pairs_of_users = log.drop_duplicates(["user_id", "item_id"])["user_id"].value_counts()
+    pairs_of_users = happened.drop_duplicates(["user_id", "item_id"])["user_id"].value_counts()
     sentences, left_out = list(data.notes), {}
     if n_items == 1:
         sentences.append("The log has only one item, so there is nothing to choose from.")
@@ -250,6 +252,9 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
         left_out = dict.fromkeys(NEEDS, why + "items: use a longer log.")
     if "timestamp" not in log:
         why = "It was left out, since orders, sessions and a split in time need times."
+        left_out |= dict.fromkeys((7, 8), why)
+    elif not log["timestamp"].between(*(period := Rules().period("UTC"))).any():
+        why = f"It was left out, since no row has a time from {period[0]:%Y} to now: correct them."
         left_out |= dict.fromkeys((7, 8), why)
     return sentences, left_out
 

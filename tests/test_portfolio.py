@@ -271,6 +271,7 @@ def test_a_part_needs_what_came_before(tmp_path: Path, loaded: list[Any]) -> Non
         (dataset(), "has 2 users", []),
         (dataset("ax ay az bx"), "One user has 75% of the rows", []),
         (dataset(value=(1.0,)), "All values are equal", []),
+        (dataset(value=(1.0, 0.0)), "only one item", [2, 3, 4, 5, 6]),  # of y, all values are 0
     ],
 )
 def test_preflight_says_what_a_log_cannot_answer(
@@ -282,6 +283,14 @@ def test_preflight_says_what_a_log_cannot_answer(
     reasons = [why for number, why in without.items() if number not in (7, 8)]
     assert all(sentence in why and "use a longer log" in why for why in reasons)
     assert "need times" in without.get(7, "need times")
+
+
+def test_preflight_leaves_out_the_notebooks_of_the_store_where_times_are_numbers() -> None:
+    data = dataset()
+    data.interactions["timestamp"] = pd.to_datetime([1, 2, 3, 4], unit="s", utc=True)
+    without = preflight(data)[1]
+    assert sorted(without) == [7, 8]
+    assert "no row has a time from 1990 to now" in without[7]
 
 
 def test_preflight_says_nothing_of_a_good_log() -> None:

@@ -236,6 +236,13 @@ def test_another_seed_gives_another_split():
     assert tests[0] != tests[1]
 
 
+def test_users_and_items_with_zeros_only_are_on_neither_side():
+    log = frame([("u", "a", 1, 1), ("u", "b", 1, 2), ("v", "c", 0, 3)])
+    counts = splits.leave_last_out(Interactions.from_frame(log)).summary()["count"]
+    assert counts["items without train"] == 1  # b
+    assert counts["users without train"] == counts["users without test"] == 0
+
+
 def test_overlapping_sides_are_refused():
     interactions = Interactions.from_frame(frame([("u", "a", 1, 1), ("u", "b", 1, 2)]))
     with pytest.raises(ValueError, match="share 2 pairs"):
