@@ -28,6 +28,7 @@ from papermill.execute import remove_error_markers
 from helpers import datasets, io
 from helpers.cleaning import Rules
 from helpers.datasets import Dataset
+from helpers.interactions import MAX_HISTORY
 from helpers.reporting import html
 
 NEEDS = {2: 1, 3: 2, 4: 2, 5: 4, 6: 2}
@@ -243,6 +244,12 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     if rows_of_users.iloc[0] > len(log) / 2:
         share = rows_of_users.iloc[0] / len(log)
         sentences.append(f"One user has {share:.0%} of the rows; metrics are means over users.")
+    n_long = int((pairs_of_users > MAX_HISTORY).sum())
+    if 0 < 2 * n_long < n_users:
+        sentences.append(
+            f"{n_long:,} user(s) with more than {MAX_HISTORY:,} items (up to "
+            f"{pairs_of_users.max():,}): models are tuned and compared without them."
+        )
     if log["value"].nunique() == 1:
         sentences.append("All values are equal, so weightings by value do not differ.")
     if (data.items["title"] == data.items["item_id"]).all():

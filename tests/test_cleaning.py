@@ -605,6 +605,7 @@ def test_the_source_is_as_it_was() -> None:
             {"earliest": "2024-02-01", "latest": "2024-01-01"},
             "earliest is 2024-02-01 .*not before latest, 2024-01-01",
         ),
+        ({"earliest": "2024-01-01", "latest": "2024-01-01"}, "earliest is .*not before latest"),
         ({"staff_addresses": ["home"]}, "staff_addresses has .*'home' .*expected such as 192"),
     ],
 )
@@ -701,6 +702,7 @@ def test_the_source_is_never_replaced_and_results_are_all_written_or_none(tmp_pa
 
 def test_user_zero_is_nobody_unless_users_are_numbered_from_zero() -> None:
     assert removed_rows(clean(log(user=["0", "17850", "0"]))) == {"missing user": [1, 3]}
+    assert removed_rows(clean(log(user=["0", "1", "5"]))) == {"missing user": [1]}
     assert clean(log(user=["0", "1", "2"])).report.n_kept == 3
 
 

@@ -285,6 +285,13 @@ def test_preflight_says_what_a_log_cannot_answer(
     assert "need times" in without.get(7, "need times")
 
 
+def test_preflight_names_users_with_endless_histories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portfolio, "MAX_HISTORY", 2)
+    text = "1 user(s) with more than 2 items (up to 3): models are tuned and compared without them."
+    assert text in preflight(dataset("ax bx cx cy cz"))[0]
+    assert text not in preflight(dataset("ax cx cy cz"))[0]  # half of the users
+
+
 def test_preflight_leaves_out_the_notebooks_of_the_store_where_times_are_numbers() -> None:
     data = dataset()
     data.interactions["timestamp"] = pd.to_datetime([1, 2, 3, 4], unit="s", utc=True)

@@ -259,6 +259,7 @@ def test_bad_arguments_get_a_clear_error():
         (lambda: splits.leave_last_out(interactions, n=0), "n is 0, expected .* at least 1"),
         (lambda: splits.leave_last_out(one), "the test side would be empty"),
         (lambda: splits.random_ratio(interactions, 1.0, seed=0), "test_ratio is 1.0"),
+        (lambda: splits.random_ratio(interactions, 0.0, seed=0), "test_ratio is 0.0"),
         (lambda: splits.random_ratio(interactions, np.nan, seed=0), "test_ratio is nan"),
         (lambda: splits.random_ratio(interactions, 0.5, by="day", seed=0), "by is 'day'"),
         (lambda: splits.k_fold(interactions, 1, seed=0), "k is 1"),
