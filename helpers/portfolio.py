@@ -256,7 +256,7 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
         sentences.append("Items have no titles, so their ids are shown; ITEMS=file gives titles.")
     if pairs_of_users.max() == 1:
         why = f"It was left out. {sentences[len(data.notes)]} It needs several users with several "
-        left_out = dict.fromkeys(NEEDS, why + "items: use a longer log.")
+        left_out = dict.fromkeys((*NEEDS, 8), why + "items: use a longer log.")
     if "timestamp" not in log:
         why = "It was left out, since orders, sessions and a split in time need times."
         left_out |= dict.fromkeys((7, 8), why)
