@@ -17,6 +17,10 @@ Aggregate = Literal["sum", "max", "last", "count"]
 AGGREGATES: tuple[str, ...] = get_args(Aggregate)
 """What several events of one pair can become."""
 
+MAX_HISTORY = 5_000
+"""Samples and item KNN leave out users with more items: the work for one grows with the square of
+that number, and who has everything does not say which items are alike."""
+
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
@@ -146,7 +150,7 @@ class Interactions:
         Parameters
         ----------
         most : int, at least 1
-            Users to draw; with as many or fewer, the object itself is returned.
+            Users to draw; with as many or fewer to draw from, all of these are taken.
         seed : int
 
         Returns
@@ -156,13 +160,17 @@ class Interactions:
         Notes
         -----
         Users and items without a pair are left out, and indexes are counted anew: ALS gives
-        weight to empty cells, so an emptied row would still take part in the loss.
+        weight to empty cells, so an emptied row would still take part in the loss. Users with
+        more than :data:`MAX_HISTORY` items are not drawn, where they are less than half of all.
         """
         if most < 1:
             raise ValueError(f"most is {most}, expected 1 user or more")
-        if self.n_users <= most:
+        there = np.flatnonzero(self.user_counts <= MAX_HISTORY)
+        if 2 * len(there) <= self.n_users:
+            there = np.arange(self.n_users)
+        if len(there) == self.n_users <= most:
             return self
-        drawn = np.random.default_rng(seed).choice(self.n_users, most, replace=False)
+        drawn = np.random.default_rng(seed).choice(there, min(most, len(there)), replace=False)
         kept = self.select(np.isin(self.cells()[0], drawn))
         users, items = np.flatnonzero(kept.user_counts), np.flatnonzero(kept.item_counts)
         return replace(

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from helpers import weighting
 from helpers.als import IALS, ExactALS
-from helpers.interactions import Interactions, check_user_items
+from helpers.interactions import MAX_HISTORY, Interactions, check_user_items
 from helpers.weighting import WEIGHTINGS
 
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -40,10 +40,6 @@ BLOCK = 1_000
 
 MAX_EASE_ITEMS = 20_000
 """The largest catalogue that EASE accepts: its two matrices then take 6 GiB."""
-
-MAX_HISTORY = 5_000
-"""Item KNN learns nothing from users with more items: their work grows with the square of that
-number, and who has everything does not say which items are alike."""
 
 
 class Baseline(ABC):

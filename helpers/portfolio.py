@@ -27,7 +27,9 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
 from helpers import datasets, io
+from helpers.cleaning import Rules
 from helpers.datasets import Dataset
+from helpers.interactions import MAX_HISTORY
 from helpers.reporting import html
 
 NEEDS = {2: 1, 3: 2, 4: 2, 5: 4, 6: 2}
@@ -263,9 +265,10 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     ('The log has only one item, so there is nothing to choose from.', [2, 3, 4, 5, 6, 7, 8])
     """
     log = data.interactions
-    n_users, n_items = log["user_id"].nunique(), log["item_id"].nunique()
+    happened = log[log["value"] > 0]  # a 0 is no interaction
+    n_users, n_items = happened["user_id"].nunique(), happened["item_id"].nunique()
     rows_of_users = log["user_id"].value_counts()
-    pairs_of_users = log.drop_duplicates(["user_id", "item_id"])["user_id"].value_counts()
+    pairs_of_users = happened.drop_duplicates(["user_id", "item_id"])["user_id"].value_counts()
     sentences, left_out = list(data.notes), {}
     if n_items == 1:
         sentences.append("The log has only one item, so there is nothing to choose from.")
@@ -276,15 +279,24 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     if rows_of_users.iloc[0] > len(log) / 2:
         share = rows_of_users.iloc[0] / len(log)
         sentences.append(f"One user has {share:.0%} of the rows; metrics are means over users.")
+    n_long = int((pairs_of_users > MAX_HISTORY).sum())
+    if 0 < 2 * n_long < n_users:
+        sentences.append(
+            f"{n_long:,} user(s) with more than {MAX_HISTORY:,} items (up to "
+            f"{pairs_of_users.max():,}): models are tuned and compared without them."
+        )
     if log["value"].nunique() == 1:
         sentences.append("All values are equal, so weightings by value do not differ.")
     if (data.items["title"] == data.items["item_id"]).all():
         sentences.append("Items have no titles, so their ids are shown; ITEMS=file gives titles.")
     if pairs_of_users.max() == 1:
         why = f"It was left out. {sentences[len(data.notes)]} It needs several users with several "
-        left_out = dict.fromkeys(NEEDS, why + "items: use a longer log.")
+        left_out = dict.fromkeys((*NEEDS, 8), why + "items: use a longer log.")
     if "timestamp" not in log:
         why = "It was left out, since orders, sessions and a split in time need times."
+        left_out |= dict.fromkeys((7, 8), why)
+    elif not log["timestamp"].between(*(period := Rules().period("UTC"))).any():
+        why = f"It was left out, since no row has a time from {period[0]:%Y} to now: correct them."
         left_out |= dict.fromkeys((7, 8), why)
     return sentences, left_out
 

@@ -75,6 +75,13 @@ def test_two_signs_are_a_program_and_the_report_says_why() -> None:
     )
 
 
+def test_down_the_item_ids_is_in_order_too() -> None:
+    up = one_sign("in order")
+    down = up.assign(item_id=up["item_id"].to_numpy()[::-1])
+    assert accounts(down).loc["in order", "one_way"] == 1
+    assert accounts(down).loc["in order", "in order"]
+
+
 def test_evidence_by_hand() -> None:
     # Hours 9, 9, 9 and 10 of a Monday, then 9 of a Saturday: of 3 active hours 2 are office hours.
     monday = visits("u", [0, 600, 600, 3000], ["a", "b", "a", "c"], "2024-03-04 09:00")
@@ -115,6 +122,16 @@ def test_shift_worker_stays() -> None:
     assert not found["is_bot"]
 
 
+def test_only_many_hours_without_sleep_are_around_the_clock() -> None:
+    hour = 3600
+    sleeper = visits("sleeper", [0, *([2 * hour] * 7 + [10 * hour]) * 9], shuffled(73))
+    seldom, often = (visits(f"{n} hours", [25 * hour] * n, shuffled(n)) for n in (47, 48))
+    evening = visits("15 in a row", [0, *[1_700] * 31], shuffled(32), "2024-03-04 08:00")
+    night = visits("16 in a row", [0, *[1_800] * 31], shuffled(32), "2024-03-04 08:00")
+    found = accounts(sleeper, seldom, often, evening, night)["around the clock"]
+    assert found[found].index.tolist() == ["16 in a row", "48 hours"]
+
+
 def test_bargain_hunter_stays() -> None:
     rng, logs = np.random.default_rng(0), []
     for day in pd.date_range("2024-01-01 19:00", periods=60):
@@ -152,9 +169,26 @@ def test_office_hours_are_a_suspicion_only() -> None:
     assert not cleaning.clean(log).accounts["like_staff"].any()  # at night in UTC
 
 
+@pytest.mark.parametrize(
+    ("kinds", "purchases", "like_staff"),
+    [(100, 1, True), (99, 0, False), (100, 2, False)],
+)
+def test_staff_looks_at_many_things_and_hardly_buys(
+    kinds: int, purchases: int, like_staff: bool
+) -> None:
+    rng, logs = np.random.default_rng(0), []
+    for n, day in enumerate(pd.bdate_range("2024-01-01", periods=15)):
+        items = [f"i{item % kinds:04}" for item in range(30 * n, 30 * n + 30)]
+        start = f"{day:%F} 09:00"
+        logs.append(visits("clerk", rng.uniform(60, 900, 30), rng.permutation(items), start))
+    bought = visits("clerk", [60] * purchases, ["i0001"] * purchases, event="purchase")
+    assert accounts(*logs, bought).loc["clerk", "like_staff"] == like_staff
+
+
 def test_whole_minutes_and_dates_are_no_rhythm() -> None:
-    minutes = visits("minutes", [60] * 200, shuffled(200))
-    assert not accounts(minutes).loc["minutes", "regular"]
+    for gap, regular in ((60, False), (120, False), (180, True)):  # from three ticks on
+        minutes = visits("minutes", [gap] * 200, shuffled(200))
+        assert accounts(minutes).loc["minutes", "regular"] == regular
     dates = visits("dates", [86_400] * 200, shuffled(200), "2024-01-01")
     assert accounts(dates).empty
 

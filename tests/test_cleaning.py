@@ -47,7 +47,10 @@ EACH_RULE: dict[str, tuple[pd.DataFrame, dict[str, object], list[int]]] = {
     ),
     "cancellations": (
         # another order of such a number takes nothing back
-        log(order=["536365", "C536365", "c1", "C2", "CASH", None], qty=[1, -1, -1, 1, 1, 1]),
+        log(
+            order=["536365", "C536365", "c1", "C2", "CASH", None, "EC1"],
+            qty=[1, -1, -1, 1, 1, 1, -1],
+        ),
         {},
         [2, 3],
     ),
@@ -184,6 +187,14 @@ def test_dates_in_the_future_are_out_of_range_and_the_limits_are_in_it() -> None
     assert removed_rows(clean(raw)) == {"dates out of range": [2, 3]}
 
 
+def test_a_limit_with_an_offset_is_not_in_the_zone_of_the_store() -> None:
+    limits = Rules(earliest="2024-01-01T00:00+02:00", latest="2024-01-02").period("Asia/Tokyo")
+    assert limits == (
+        pd.Timestamp("2023-12-31 22:00", tz="UTC"),
+        pd.Timestamp("2024-01-01 15:00", tz="UTC"),
+    )
+
+
 def test_patterns_can_be_switched_off_with_an_empty_text() -> None:
     raw = log(order=["C1", "2"], item=["POST", "a"])
     assert clean(raw, rules=Rules(cancelled_orders="", service_items="")).report.n_kept == 2
@@ -302,6 +313,14 @@ def test_returns_take_back_purchases(how: str) -> None:
     messages = " ".join(finding.message for finding in cleaned.report.findings)
     assert "3 purchases were returned in part" in messages
     assert "3 returns have no purchase in the log, or a smaller one" in messages
+
+
+def test_a_purchase_of_a_program_is_not_counted_as_returned_in_part() -> None:
+    bought = log(user=["robot"], time=["2024-01-01 10:00:00"], qty=[5], event=["purchase"])
+    returned = bought.assign(time="2024-01-01 11:00:00", qty=-2)
+    report = clean(pd.concat([customers(), bot(), bought, returned])).report
+    assert report.removed("bots") == 401
+    assert not any("returned in part" in finding.message for finding in report.findings)
 
 
 def test_a_return_on_the_same_second_comes_after_its_purchase() -> None:
@@ -586,6 +605,7 @@ def test_the_source_is_as_it_was() -> None:
             {"earliest": "2024-02-01", "latest": "2024-01-01"},
             "earliest is 2024-02-01 .*not before latest, 2024-01-01",
         ),
+        ({"earliest": "2024-01-01", "latest": "2024-01-01"}, "earliest is .*not before latest"),
         ({"staff_addresses": ["home"]}, "staff_addresses has .*'home' .*expected such as 192"),
     ],
 )
@@ -682,6 +702,7 @@ def test_the_source_is_never_replaced_and_results_are_all_written_or_none(tmp_pa
 
 def test_user_zero_is_nobody_unless_users_are_numbered_from_zero() -> None:
     assert removed_rows(clean(log(user=["0", "17850", "0"]))) == {"missing user": [1, 3]}
+    assert removed_rows(clean(log(user=["0", "1", "5"]))) == {"missing user": [1]}
     assert clean(log(user=["0", "1", "2"])).report.n_kept == 3
 
 

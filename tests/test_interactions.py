@@ -78,7 +78,7 @@ def test_zeros_are_dropped_and_counted_but_their_users_stay():
     interactions = Interactions.from_frame(log)
     assert interactions.n_zeros_dropped == 2
     assert interactions.user_items.shape == (2, 2)
-    assert interactions.user_items.nnz == 1
+    assert (interactions.nnz, interactions.density) == (1, 1 / 4)
     assert (interactions.user_items.data > 0).all()
 
 
@@ -226,3 +226,17 @@ def test_sampled_users_keep_their_pairs_and_their_indexes_are_counted_anew():
     assert seen == {("a", "b", "c"), ("a", "b"), ("a", "c"), ("b", "c")}
     with pytest.raises(ValueError, match="most is 0, expected 1 user or more"):
         interactions.sample_users(0)
+
+
+def test_users_with_endless_histories_are_not_sampled_where_they_are_few(monkeypatch):
+    monkeypatch.setattr("helpers.interactions.MAX_HISTORY", 2)
+    rows = [("a", "x", 1, 1), ("b", "x", 1, 2), ("b", "y", 1, 3)]
+    rows += [("whale", item, 1, 4) for item in "xyz"]
+    interactions = Interactions.from_frame(frame(rows))
+    for most in (2, 3, 9):
+        sample = interactions.sample_users(most)
+        assert sample.user_ids.tolist() == ["a", "b"]
+        assert sample.item_ids.tolist() == ["x", "y"]
+    assert interactions.sample_users(1).n_users == 1
+    half = Interactions.from_frame(frame(rows[1:]))
+    assert half.sample_users(2) is half  # half of the users are no exception

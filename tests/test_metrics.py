@@ -203,6 +203,7 @@ def test_beyond_accuracy_by_hand():
     assert beyond.gini(np.array([[3], [3]]), n_items=4) == 0.75
     assert beyond.popular_share(lists, counts) == 0.5  # 1 % of four items, rounded up: item 0
     assert beyond.popular_share(lists, counts, top=1) == 1
+    assert beyond.popular_share(lists, counts, top=0.3) == 0.75  # 1.2 items, so two: 0 and 1
     np.testing.assert_array_equal(beyond.novelty(lists, counts, 8), [0.5, 1.5, np.nan])
     assert beyond.novelty(np.array([[3]]), counts, 8) == 3  # nobody has it: as if one user had
     assert metrics.personalisation(lists) == pytest.approx(0.5)
@@ -293,6 +294,10 @@ counts = np.array([5, 3, 1, 0])
         (
             lambda: metrics.accuracy(np.array([[0, 1], [2, 2], [3, 3]]), test, [2]),
             "2 lists of top_n hold an item twice, the first in row 1",
+        ),
+        (
+            lambda: metrics.accuracy(np.array([[0, 1], [0, 0], [-1, -1]]), test, [2]),
+            "1 lists of top_n hold an item twice, the first in row 1",  # padding is no item
         ),
         (
             lambda: metrics.accuracy(top_n, test, [2], train=csr_matrix(np.eye(3, 4, k=1))),

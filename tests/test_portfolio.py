@@ -307,11 +307,12 @@ def test_a_part_needs_what_came_before(tmp_path: Path, loaded: list[Any]) -> Non
     ("data", "sentence", "left_out"),
     [
         (dataset(notes=("The log has no times.",), timed=False), "The log has no times.", [7, 8]),
-        (dataset("ax bx"), "only one item", [2, 3, 4, 5, 6]),
-        (dataset("ax ax by"), "Every user has one item only", [2, 3, 4, 5, 6]),
+        (dataset("ax bx"), "only one item", [2, 3, 4, 5, 6, 8]),
+        (dataset("ax ax by"), "Every user has one item only", [2, 3, 4, 5, 6, 8]),
         (dataset(), "has 2 users", []),
         (dataset("ax ay az bx"), "One user has 75% of the rows", []),
         (dataset(value=(1.0,)), "All values are equal", []),
+        (dataset(value=(1.0, 0.0)), "only one item", [2, 3, 4, 5, 6, 8]),  # of y, all values are 0
     ],
 )
 def test_preflight_says_what_a_log_cannot_answer(
@@ -323,6 +324,21 @@ def test_preflight_says_what_a_log_cannot_answer(
     reasons = [why for number, why in without.items() if number not in (7, 8)]
     assert all(sentence in why and "use a longer log" in why for why in reasons)
     assert "need times" in without.get(7, "need times")
+
+
+def test_preflight_names_users_with_endless_histories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portfolio, "MAX_HISTORY", 2)
+    text = "1 user(s) with more than 2 items (up to 3): models are tuned and compared without them."
+    assert text in preflight(dataset("ax bx cx cy cz"))[0]
+    assert text not in preflight(dataset("ax cx cy cz"))[0]  # half of the users
+
+
+def test_preflight_leaves_out_the_notebooks_of_the_store_where_times_are_numbers() -> None:
+    data = dataset()
+    data.interactions["timestamp"] = pd.to_datetime([1, 2, 3, 4], unit="s", utc=True)
+    without = preflight(data)[1]
+    assert sorted(without) == [7, 8]
+    assert "no row has a time from 1990 to now" in without[7]
 
 
 def test_preflight_says_nothing_of_a_good_log() -> None:

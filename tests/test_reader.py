@@ -245,8 +245,9 @@ def test_the_order_is_that_of_the_file_and_then_of_time(tmp_path: Path) -> None:
         (
             "user,item,year\na,x,2019\nb,y,2020\n",
             [
-                "No time can be read in 2 of 2 rows of the column 'year' (such as '2019'), so it "
-                "is ignored.",
+                "2 of 2 rows of the column 'year' (such as '2019') have no time from 1970 to now, "
+                "so it is ignored; if it holds times, correct them, or name another column "
+                "(COLUMNS=timestamp=...).",
                 "The log has no times.",
             ],
         ),
@@ -293,9 +294,10 @@ BAD_ROWS = {
     "negative value": ("a,x,1,-3", "quantity is negative"),
     "no time": ("a,x,,1", "time is missing or cannot be read"),
     "infinite time": ("a,x,inf,1", "time is missing or cannot be read"),
-    "ancient time": ("a,x,0001-01-01,1", "time is before 1900 or in the future"),
-    "future time": ("a,x,99999999999,1", "time is before 1900 or in the future"),
-    "future text": ("a,x,9999-12-31,1", "time is before 1900 or in the future"),
+    "ancient time": ("a,x,0001-01-01,1", "time is before 1970 or in the future"),
+    "the time of a grandfather": ("a,x,1919-05-31,1", "time is before 1970 or in the future"),
+    "future time": ("a,x,99999999999,1", "time is before 1970 or in the future"),
+    "future text": ("a,x,9999-12-31,1", "time is before 1970 or in the future"),
     "cut id": (
         "1.23457E+11,x,1,1",
         "user id has control characters or is a number cut by a spread",
@@ -352,6 +354,9 @@ BAD_LOGS: dict[str, tuple[str | bytes, str]] = {
     "header only": ("user,item,ts\n", "has a header (user, item, ts) but no rows"),
     "one user": ("user,item,ts\na,x,1\na,y,2\n",
                  "the log has 1 user(s) in 2 rows, expected at least 2"),
+    "zeros": ("user,item,qty\na,x,0\nb,y,0\n", "the log has the value 0 in all of its 2 rows, "
+              "expected some above 0"),
+    "beyond all sums": ("user,item,qty\na,x,1e308\nb,y,1e308\n", "no number up to 1e+09 in 2"),
     "five numbers": ("1,2,3,4,5\n", "it has no header line (it begins with '1 | 2 | 3 | 4 | 5'), "
                      "and COLUMNS cannot help without one; write a line above it such as user,"),
     "one number": ("7\n8\n", "it has no header line (it begins with '7')"),
@@ -370,6 +375,49 @@ def test_bad_log_gets_a_clear_error(case: str, tmp_path: Path) -> None:
     content, message = BAD_LOGS[case]
     with pytest.raises(DatasetError, match=re.escape(message)):
         datasets.load(write(tmp_path, content))
+
+
+def test_ids_that_differ_by_a_control_character_are_not_merged(tmp_path: Path) -> None:
+    loaded = datasets.load(write(tmp_path, "user,item\na,x\na\0,y\n" + "b,x\nb,z\n" * 9))
+    assert loaded.interactions["item_id"].tolist() == ["x", *["x", "z"] * 9]
+    assert "user id has control characters" in loaded.notes[0]
+
+
+NESTED: dict[str, tuple[dict[str, object], str]] = {
+    "lists": ({"item": [["x", "y"], ["z"]]}, "'item' holds lists or records (VARCHAR[])"),
+    "records": ({"user": [{"id": 1}, {"id": 2}]}, "'user' holds lists or records (STRUCT(id "),
+    "titles": ({"title": [["a"], ["b"]]}, "'title' holds lists or records (VARCHAR[])"),
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_nested_columns_are_refused_where_they_are_used(case: str, tmp_path: Path) -> None:
+    nested, message = NESTED[case]
+    frame = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"]} | nested)
+    path = write(tmp_path, frame.to_parquet(), "log.parquet")
+    expected = re.escape(f"log.parquet: the column {message}")
+    for read in (datasets.load, cleaning.clean):
+        with pytest.raises(DatasetError, match=f"{expected}.*expected one text, number or time"):
+            read(path)
+    frame = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "tags": [["x"], []]})
+    assert len(datasets.load(write(tmp_path, frame.to_parquet(), "log.parquet")).interactions) == 2
+    items = pd.DataFrame({"id": ["x"], "title": ["X"], "genres": [["Drama", "War"]]})
+    with pytest.raises(DatasetError, match="items: the column 'genres' holds lists"):
+        read_items(write(tmp_path, items.to_parquet(), "items"))
+
+
+def test_a_gzip_bomb_is_refused_while_it_unpacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, gzip.compress(b"user,item\n" + b"a,x\nb,y\n" * 1_000_000), "log.csv.gz")
+    assert len(read_log(path, {})[0]) == 2_000_000  # small enough, though it shrinks to a 500th
+    monkeypatch.setattr(cleaning.reading, "MOST_UNPACKED", (1 << 20, 200))
+    with pytest.raises(
+        DatasetError, match=r"log.csv.gz unpacks to more than \d MiB, over 200 time"
+    ):
+        read_log(path, {})
+    monkeypatch.setattr(cleaning.reading, "MOST_UNPACKED", (1 << 20, 1_000))
+    assert len(read_log(path, {})[0]) == 2_000_000
 
 
 def test_a_file_that_may_not_be_read_is_not_called_damaged(

@@ -327,3 +327,4 @@ def test_a_model_that_is_not_fitted_says_so():
 def test_the_scale_of_the_scores_decides_nothing(scale):
     scores = scale * np.array([[2.0, 0.0, *[1.0] * 60, 3.0]])
     assert recommend.rank_items(scores, 5)[0].tolist() == [[62, 0, 2, 3, 4]]
+    assert recommend.rank_items(-scores, 5)[0].tolist() == [[1, 2, 3, 4, 5]]

@@ -236,6 +236,13 @@ def test_another_seed_gives_another_split():
     assert tests[0] != tests[1]
 
 
+def test_users_and_items_with_zeros_only_are_on_neither_side():
+    log = frame([("u", "a", 1, 1), ("u", "b", 1, 2), ("v", "c", 0, 3)])
+    counts = splits.leave_last_out(Interactions.from_frame(log)).summary()["count"]
+    assert counts["items without train"] == 1  # b
+    assert counts["users without train"] == counts["users without test"] == 0
+
+
 def test_overlapping_sides_are_refused():
     interactions = Interactions.from_frame(frame([("u", "a", 1, 1), ("u", "b", 1, 2)]))
     with pytest.raises(ValueError, match="share 2 pairs"):
@@ -252,6 +259,7 @@ def test_bad_arguments_get_a_clear_error():
         (lambda: splits.leave_last_out(interactions, n=0), "n is 0, expected .* at least 1"),
         (lambda: splits.leave_last_out(one), "the test side would be empty"),
         (lambda: splits.random_ratio(interactions, 1.0, seed=0), "test_ratio is 1.0"),
+        (lambda: splits.random_ratio(interactions, 0.0, seed=0), "test_ratio is 0.0"),
         (lambda: splits.random_ratio(interactions, np.nan, seed=0), "test_ratio is nan"),
         (lambda: splits.random_ratio(interactions, 0.5, by="day", seed=0), "by is 'day'"),
         (lambda: splits.k_fold(interactions, 1, seed=0), "k is 1"),

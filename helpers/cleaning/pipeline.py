@@ -265,8 +265,9 @@ def read_log(
                     f"SELECT {part.sql(found['timestamp'])} FROM {part.relation} LIMIT 1"
                 ).fetchall()
                 notes.append(
-                    f"No time can be read in {n_bad:,} of {n_rows:,} rows of the column "
-                    f"{found['timestamp']!r} (such as {str(example)!r}), so it is ignored."
+                    f"{n_bad:,} of {n_rows:,} rows of the column {found['timestamp']!r} (such as "
+                    f"{str(example)!r}) have no time from 1970 to now, so it is ignored; if it "
+                    "holds times, correct them, or name another column (COLUMNS=timestamp=...)."
                 )
         notes += _left_out(connection, part, ignored)
         table = connection.sql(
@@ -323,10 +324,14 @@ def read_items(path: str | Path) -> pd.DataFrame:
     with _engine(MEMORY, None, "UTC") as (connection, scratch):
         [part] = reading.open_parts(connection, [path], scratch, item_columns)
         names = item_columns(part.columns) or part.columns
-        sql = {
-            role: f"plain_text(CAST({part.sql(part.columns[names.index(name)])} AS VARCHAR))"
+        found = {
+            role: part.columns[names.index(name)]
             for role, usual in ITEM_ROLES.items()
             for name in fitting(names, usual)[:1]
+        }
+        reading.check_plain(connection, part, list(found.values()))
+        sql = {
+            role: f"plain_text(CAST({part.sql(name)} AS VARCHAR))" for role, name in found.items()
         }
         genres = f", coalesce({sql['genres']}, '') AS genres" if "genres" in sql else ""
         table = connection.sql(

@@ -48,6 +48,10 @@ _SEPARATORS = (",", ";", "\t", "|")
 _BLOCK = 1 << 20
 """Bytes that are looked at, or copied, at a time."""
 
+MOST_UNPACKED = 64 << 20, 200
+"""A gzip file may unpack to so many bytes, or to so many times its own size; logs shrink to a
+fifth or a twentieth."""
+
 _ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype, pd.ArrowDtype)
 
 Source = str | Path | pd.DataFrame | Sequence[str | Path]
@@ -189,6 +193,19 @@ def open_parts(
     return parts
 
 
+def check_plain(connection: duckdb.DuckDBPyConnection, part: Part, columns: Sequence[str]) -> None:
+    """Refuse columns with lists or records in their cells, which Parquet can have."""
+    places = ", ".join(map(part.sql, columns))
+    described = connection.execute(f"DESCRIBE SELECT {places} FROM {part.relation}").fetchall()
+    for name, (_, kind, *_) in zip(columns, described, strict=True):
+        if re.search(r"\]$|^(STRUCT|MAP|UNION)\(", kind):
+            raise DatasetError(
+                f"{part.name}: the column {name!r} holds lists or records ({kind[:60]}), expected "
+                "one text, number or time in each row; write one row for each, or join them to a "
+                "text"
+            )
+
+
 def suffix(path: str | Path) -> str:
     """Find which of :data:`SUFFIXES` a file name ends with, or nothing.
 
@@ -239,8 +256,16 @@ def _unpacked(path: Path, target: Path) -> Path:
     with path.open("rb") as file:
         if file.read(2) != b"\x1f\x8b":
             return path
+    least, times = MOST_UNPACKED
+    most = max(least, times * path.stat().st_size)
     with gzip.open(path) as packed, target.open("wb") as copy:
-        shutil.copyfileobj(packed, copy, _BLOCK)
+        while block := packed.read(_BLOCK):
+            if copy.tell() + len(block) > most:
+                raise DatasetError(
+                    f"{path.name} unpacks to more than {most >> 20:,} MiB, over {times} times its "
+                    "size, which no log does; if it is one, unpack it with gunzip and name that"
+                )
+            copy.write(block)
     return target
 
 

@@ -8,7 +8,7 @@ import duckdb
 import pandas as pd
 
 from helpers.cleaning.columns import NULLS, ROLES, resolve_columns
-from helpers.cleaning.reading import Part
+from helpers.cleaning.reading import Part, check_plain
 from helpers.cleaning.sql import literal
 from helpers.io import DatasetError
 
@@ -107,6 +107,7 @@ def layout(
             found[part.name] = resolve_columns(part.columns, given, roles=roles)
         except DatasetError as error:
             raise DatasetError(f"{part.name}: {error}") from error
+        check_plain(connection, part, list(found[part.name].values()))
     for role, name in columns.items():
         if not any(name in part.columns for part in parts):
             found_by = " (by place: it has no header line)" if parts[0].assumed else ""
@@ -217,19 +218,20 @@ def faults(plan: Layout, *, strict: bool = False) -> dict[str, str]:
         if plan.known_events:
             found["unknown event"] = " AND ".join(f"event <> '{event}'" for event in EVENTS)
     if "timestamp" in plan.roles:
-        end = "2200-01-01"
+        start, end = "1900-01-01", "2200-01-01"
         if strict:
+            start = "1970-01-01"
             end = (pd.Timestamp.now("UTC") + pd.Timedelta(days=1)).tz_convert(None).isoformat()
         missing, far, future = TIME_FAULTS
         found[missing] = "timestamp IS NULL"
-        found[future if strict else far] = f"timestamp NOT BETWEEN '1900-01-01' AND '{end}'"
+        found[future if strict else far] = f"timestamp NOT BETWEEN '{start}' AND '{end}'"
     return found
 
 
 TIME_FAULTS = (
     "time is missing or cannot be read",
     "time is before 1900 or after 2200",
-    "time is before 1900 or in the future",
+    "time is before 1970 or in the future",
 )
 
 _ODD_ID = r"[\x00-\x1f\x7f]|^\d\.\d+[eE]\+\d+$"

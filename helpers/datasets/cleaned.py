@@ -10,7 +10,7 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from helpers import cleaning, io
-from helpers.datasets.shapes import Dataset, RawLog, check_users, in_time_order, titles
+from helpers.datasets.shapes import Dataset, RawLog, check_usable, in_time_order, titles
 
 COLUMNS = ["user_id", "item_id", "value", "timestamp", "event"]
 """Of the interactions of a data set; the events frame of cleaning has more."""
@@ -44,7 +44,7 @@ def load(raw: RawLog, data_dir: Path) -> Dataset:
         If the log cannot be read, or nothing of it is left.
     """
     frame, report = events(raw, data_dir)
-    check_users(frame["user_id"])
+    check_usable(frame)
     log, notes = in_time_order(frame[[name for name in COLUMNS if name in frame]])
     removed = ", ".join(
         f"{step['step']} {step['removed']:,}" for step in report["waterfall"] if step["removed"]

@@ -10,7 +10,7 @@ import pandas as pd
 from helpers import cleaning
 from helpers.cleaning import Rules, reading
 from helpers.datasets import cleaned
-from helpers.datasets.shapes import Dataset, RawLog, check_users, in_time_order, titles
+from helpers.datasets.shapes import Dataset, RawLog, check_usable, in_time_order, titles
 from helpers.io import DatasetError
 
 
@@ -22,7 +22,7 @@ def is_pattern(path: Path) -> bool:
 def read_file(path: Path, columns: Mapping[str, str], name: str) -> Dataset:
     """Read one own file as it is; only what cannot be a row is left out."""
     frame, found, notes = cleaning.read_log(path, columns)
-    check_users(frame["user_id"])
+    check_usable(frame)
     items = titles(frame)
     log, in_order = in_time_order(frame.drop(columns="title", errors="ignore"))
     roles = ", ".join(f"{role}={column}" for role, column in found.items())

@@ -163,11 +163,17 @@ def titles(frame: pd.DataFrame) -> pd.DataFrame:
     return items
 
 
-def check_users(user_ids: pd.Series) -> None:
-    """Refuse a log of one user, from whom nobody can learn about others."""
-    if user_ids.nunique() < 2:
+def check_usable(log: pd.DataFrame) -> None:
+    """Refuse a log of one user, or of nothing but zeros: there is nothing to learn from."""
+    if (n_users := log["user_id"].nunique()) < 2:
         raise DatasetError(
-            f"the log has {user_ids.nunique()} user(s) in {len(user_ids):,} rows, expected at "
+            f"the log has {n_users} user(s) in {len(log):,} rows, expected at "
             "least 2: collaborative filtering learns from what several users share; is the right "
             "column given as user (COLUMNS=user=...)?"
+        )
+    if not (log["value"] > 0).any():
+        raise DatasetError(
+            f"the log has the value 0 in all of its {len(log):,} rows, expected some above 0: 0 "
+            "means that nothing happened; is the right column given as value (COLUMNS=value=...)? "
+            "In a log without such a column, each row counts 1"
         )
