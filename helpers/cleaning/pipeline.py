@@ -165,11 +165,10 @@ def clean(
     )
     if to is not None:
         _check_target(Path(to), source)
-    columns, events = columns or {}, events or {}
     with _engine(memory, threads, zone) as (connection, scratch):
         parts = reading.open_parts(connection, source, scratch)
-        plan = schema.layout(connection, parts, columns, events, day_first)
-        _type(connection, scratch, parts, plan, events, schema.faults(plan))
+        plan = schema.layout(connection, parts, columns or {}, events or {}, day_first)
+        _type(connection, scratch, parts, plan)
         absent = [field for field in schema.FIELDS.values() if field not in plan.fields]
         nothing = "".join(f", NULL::{_TYPES.get(name, 'VARCHAR')} AS {name}" for name in absent)
         connection.execute(
@@ -249,7 +248,7 @@ def read_log(
         if part.assumed:
             names = ", ".join(part.columns)
             notes.append(f"The file has no header line; its columns are taken as {names}.")
-        _type(connection, scratch, [part], plan, {}, schema.faults(plan, strict=True))
+        _type(connection, scratch, [part], plan, strict=True)
         fields = [name for name in plan.fields if name != "event" or "event" in found]
         ignored: tuple[str, ...] = ()
         if "timestamp" in found:
@@ -361,10 +360,13 @@ def _engine(memory: str, threads: int | None, zone: str) -> Iterator[tuple[Conne
         raise DatasetError(f"zone is {zone!r}, expected a name such as Europe/London") from error
     with tempfile.TemporaryDirectory(prefix="cleaning-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)
+        config: dict[str, Any] = {
+            "memory_limit": memory,
+            "threads": threads or os.cpu_count() or 1,
+            "temp_directory": str(scratch / "spill"),
+        }
         try:
-            connection = duckdb.connect(
-                config={"memory_limit": memory, "threads": threads or os.cpu_count() or 1}
-            )
+            connection = duckdb.connect(config=config)
         except duckdb.Error as error:
             raise DatasetError(
                 f"memory is {memory!r}, expected an amount such as '1GB' ({error})"
@@ -372,7 +374,6 @@ def _engine(memory: str, threads: int | None, zone: str) -> Iterator[tuple[Conne
         try:
             with connection:
                 connection.execute("SET TimeZone = $1", [zone])
-                connection.execute(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
                 connection.execute("SET enable_progress_bar = false")
                 connection.execute(schema.MACROS)
                 yield connection, scratch
@@ -394,14 +395,14 @@ def _type(
     scratch: Path,
     parts: Sequence[Part],
     plan: schema.Layout,
-    events: Mapping[str, str],
-    reasons: Mapping[str, str],
+    *,
+    strict: bool = False,
 ) -> None:
     """Make the views ``typed`` (rows with their reason, if not valid) and ``quarantine``."""
     read = []
     for number, part in enumerate(parts):
         target = scratch / f"part-{number:06}.parquet"
-        query = schema.select(part, plan, events, reasons)
+        query = schema.select(part, plan, schema.faults(plan, strict=strict))
         try:
             n_rows = _copy(connection, query, target, "CODEC lz4_raw")
         except duckdb.OutOfMemoryException:
@@ -455,26 +456,17 @@ def _write(connection: Connection, scratch: Path, fields: Sequence[str]) -> pd.S
         "CREATE VIEW removed_rows AS SELECT * FROM "
         f"({_placed('SELECT * FROM removed JOIN events USING (id)')}) JOIN files USING (part)"
     )
-    value = "coalesce(reduced.value, alive.value)"
-    changed = {"value": value}
-    if "returned" in fields or scalar(connection, "SELECT count(*) FROM reduced"):
-        changed["returned"] = f"coalesce(returned, 0) + (alive.value - {value})"
-    kept = _tidy(dict.fromkeys([*fields, *changed]), changed)
-    _copy(
-        connection,
-        f"SELECT {kept} FROM alive LEFT JOIN reduced USING (id)",
-        scratch / "clean.parquet",
-    )
-    _copy(
-        connection,
-        f"SELECT file, row, rule, {_tidy(fields)} FROM removed_rows ORDER BY id",
-        scratch / "removed.parquet",
-    )
-    _copy(
-        connection,
-        "SELECT file, row, reason, text FROM quarantine ORDER BY part, row",
-        scratch / "quarantine.parquet",
-    )
+    changed, kept = {}, "alive"
+    if scalar(connection, "SELECT count(*) FROM reduced"):
+        value = "coalesce(reduced.value, alive.value)"
+        changed = {"value": value, "returned": f"coalesce(returned, 0) + (alive.value - {value})"}
+        kept = "alive LEFT JOIN reduced USING (id)"
+    query = f"SELECT {_tidy(dict.fromkeys([*fields, *changed]), **changed)} FROM {kept}"
+    _copy(connection, query, scratch / "clean.parquet")
+    query = f"SELECT file, row, rule, {_tidy(fields)} FROM removed_rows ORDER BY id"
+    _copy(connection, query, scratch / "removed.parquet")
+    query = "SELECT file, row, reason, text FROM quarantine ORDER BY part, row"
+    _copy(connection, query, scratch / "quarantine.parquet")
     quarantine = exact_path(scratch / "quarantine.parquet")
     counts = connection.execute(
         f"SELECT reason, count(*) AS n FROM read_parquet({quarantine}) "
@@ -483,9 +475,9 @@ def _write(connection: Connection, scratch: Path, fields: Sequence[str]) -> pd.S
     return pd.Series(dict(counts), dtype="int64", name="count").rename_axis("reason")
 
 
-def _tidy(fields: Iterable[str], changed: Mapping[str, str] | None = None) -> str:
-    """SQL for the tidy columns; times with their zone."""
-    sql = {"timestamp": "timezone('UTC', timestamp)"} | dict(changed or {})
+def _tidy(fields: Iterable[str], **changed: str) -> str:
+    """SQL for the tidy columns, times with their zone."""
+    sql = {"timestamp": "timezone('UTC', timestamp)", **changed}
     return ", ".join(f"{sql.get(name, name)} AS {name}" for name in fields)
 
 
@@ -499,7 +491,8 @@ def _publish(scratch: Path, cleaned: Cleaned) -> None:
     """Move the results to their place, all or none: only when each is whole, they get names."""
     with ExitStack() as stack:
         # The report comes last, so where it is, all is.
-        cleaned.report.save(stack.enter_context(io.atomic(cleaned.folder / "report.json")))
+        place = stack.enter_context(io.atomic(cleaned.folder / "report.json"))
+        io.write_json(place, cleaned.report.to_json())
         for name in RESULTS[:-1]:
             shutil.move(scratch / name, stack.enter_context(io.atomic(cleaned.folder / name)))
 

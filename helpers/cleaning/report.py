@@ -4,12 +4,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from helpers import io
 from helpers.cleaning.rules import RULES, Rules, Verdicts
 from helpers.cleaning.sql import Connection, listed, scalar
 
@@ -95,10 +93,6 @@ class CleaningReport:
             "examples": self.examples.astype("str").fillna("").to_dict("records"),
             "findings": [vars(finding) for finding in self.findings],
         }
-
-    def save(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all."""
-        io.write_json(path, self.to_json())
 
 
 def build(

@@ -17,7 +17,7 @@ import duckdb
 import pandas as pd
 
 from helpers.cleaning import accounts
-from helpers.cleaning.sql import Connection, listed, literal, scalar
+from helpers.cleaning.sql import Connection, literal, scalar
 from helpers.io import DatasetError
 
 RULES = {
@@ -251,11 +251,8 @@ def apply(connection: Connection, rules: Rules) -> Verdicts:
     n_unmatched = _net(connection, rules) if rules.applies("cancelled purchases") else 0
     found = accounts.classify(connection, rules)
     if rules.applies("bots") and len(found):
-        bots = listed(found.index[found["is_bot"]])
-        connection.execute(
-            f"INSERT INTO removed SELECT id, 'bots' FROM alive WHERE user_id IN "
-            f"(SELECT unnest({bots}))"
-        )
+        is_bot = _among(connection, "user_id", "bots", found.index[found["is_bot"]])
+        connection.execute(f"INSERT INTO removed SELECT id, 'bots' FROM alive WHERE {is_bot}")
     n_reduced = scalar(connection, "SELECT count(*) FROM reduced ANTI JOIN removed USING (id)")
     return Verdicts(found, n_reduced, n_unmatched)
 
@@ -297,14 +294,11 @@ def _is_crawler(agent: str) -> bool:
 def _row_rules(connection: Connection, rules: Rules) -> None:
     """The rules that need nothing but the row."""
 
-    def among(column: str, texts: Iterable[str]) -> str:
-        return f"{column} IN (SELECT unnest({listed(texts)}))"
-
     def distinct(column: str) -> list[str]:
         query = f"SELECT DISTINCT {column} FROM events WHERE {column} IS NOT NULL"
         return [text for (text,) in connection.execute(query).fetchall()]
 
-    networks = rules.networks()
+    agents, networks = distinct("user_agent"), rules.networks()
     staff = [each for each in distinct("address") if _is_in(each, networks)] if networks else []
     service = f"regexp_full_match(item_id, {literal(rules.service_items)}, 'i')"
     # 0 is nobody, but where users are numbered from 0 on.
@@ -323,8 +317,10 @@ def _row_rules(connection: Connection, rules: Rules) -> None:
         "price": "event = 'purchase' AND price <= 0",
         "service items": "coalesce(order_id, price::TEXT) IS NOT NULL AND item_id IN ("
         f"SELECT DISTINCT item_id FROM events WHERE {service if rules.service_items else 'false'})",
-        "declared bots": among("user_agent", filter(_is_crawler, distinct("user_agent"))),
-        "staff": among("user_id", map(str, rules.staff_users)) + " OR " + among("address", staff),
+        "declared bots": _among(connection, "user_agent", "crawlers", filter(_is_crawler, agents)),
+        "staff": _among(connection, "user_id", "staff_users", map(str, rules.staff_users))
+        + " OR "
+        + _among(connection, "address", "staff_addresses", staff),
     }
     cases = " ".join(
         f"WHEN {hit} THEN {literal(rule)}" for rule, hit in hits.items() if rules.applies(rule)
@@ -334,6 +330,12 @@ def _row_rules(connection: Connection, rules: Rules) -> None:
             f"INSERT INTO removed SELECT * FROM "
             f"(SELECT id, CASE {cases} END AS rule FROM events) WHERE rule IS NOT NULL"
         )
+
+
+def _among(connection: Connection, column: str, table: str, texts: Iterable[str]) -> str:
+    """SQL for "is one of these"; they stand in a table, since they may be many."""
+    connection.register(table, pd.DataFrame({"text": pd.Series(list(texts), dtype="str")}))
+    return f"{column} IN (FROM {table})"
 
 
 def _is_in(address: str, networks: list[IPv4Network | IPv6Network]) -> bool:
@@ -457,28 +459,17 @@ def _net(connection: Connection, rules: Rules) -> int:
         "INSERT INTO reduced SELECT id, left_over FROM partly "
         "WHERE NOT back AND left_over >= 1e-9 AND left_over < n - 1e-9"
     )
-    [(unmatched,)] = connection.execute(
-        "SELECT count(*) FROM partly WHERE back AND before < n - 1e-9"
-    ).fetchall()
-    return int(unmatched)
+    unmatched = "SELECT count(*) FROM partly WHERE back AND before < n - 1e-9"
+    return int(scalar(connection, unmatched))
 
 
 def _stack(amount: str, window: str, table: str) -> str:
     """SQL for the stock before and after each line, and the lowest stock after it."""
     return f"""
-        SELECT *, min(stock) OVER (
-            {window} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
-        ) AS lowest FROM (
-            SELECT *, total - least(0, min(total) OVER ({window})) AS stock,
-                coalesce(
-                    total - signed - least(0, min(total) OVER (
-                        {window} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                    )), 0
-                ) AS before
-            FROM (
-                SELECT *, CASE WHEN back THEN -{amount} ELSE {amount} END AS signed,
-                    sum(CASE WHEN back THEN -{amount} ELSE {amount} END) OVER ({window}) AS total
-                FROM {table}
-            )
-        )
+        SELECT *, coalesce(lag(stock) OVER ({window}), 0) AS before, min(stock) OVER (
+            {window} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS lowest
+        FROM (
+            SELECT *, total - least(0, min(total) OVER ({window})) AS stock FROM (
+                SELECT *, sum(CASE WHEN back THEN -{amount} ELSE {amount} END) OVER ({window})
+                    AS total FROM {table}))
     """
