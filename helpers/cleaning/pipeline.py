@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,25 +24,22 @@ from helpers.cleaning.columns import ITEM_ROLES, LOG_ROLES, fitting, item_column
 from helpers.cleaning.reading import Part, Source
 from helpers.cleaning.report import CleaningReport, build
 from helpers.cleaning.rules import Rules, apply
+from helpers.cleaning.schema import Layout
 from helpers.cleaning.sql import Connection, exact_path, literal, scalar
 from helpers.io import DatasetError
 
+# The id of a row is its position in its part, with the part's number above so many bits.
 PLACES = 40
-"""The id of a row is its position in its part, with the part's number above so many bits."""
 
 RESULTS = ("clean.parquet", "removed.parquet", "quarantine.parquet", "report.json")
 """What a cleaning writes."""
 
-MEMORY = "1GB"
-"""What DuckDB may hold in memory; beyond it, it writes to the disk."""
-
-NO_TIMES = 0.9
-"""A log of which more rows than this have no time that can be read has no times."""
+MEMORY = "1GB"  # what DuckDB may hold in memory; beyond it, it writes to the disk
+NO_TIMES = 0.9  # a log of which more rows than this have no time that can be read has no times
 
 ALL_RULES = Rules()
 """Every rule, with its defaults."""
 
-_TYPES = {"value": "DOUBLE", "price": "DOUBLE", "returned": "DOUBLE", "timestamp": "TIMESTAMP"}
 _TEXT_TYPES = {pa.string(): pd.StringDtype(na_value=np.nan)}
 
 
@@ -169,11 +166,8 @@ def clean(
         parts = reading.open_parts(connection, source, scratch)
         plan = schema.layout(connection, parts, columns or {}, events or {}, day_first)
         _type(connection, scratch, parts, plan)
-        absent = [field for field in schema.FIELDS.values() if field not in plan.fields]
-        nothing = "".join(f", NULL::{_TYPES.get(name, 'VARCHAR')} AS {name}" for name in absent)
         connection.execute(
-            f"CREATE VIEW events AS SELECT * EXCLUDE (reason, text){nothing} FROM typed "
-            "WHERE reason IS NULL"
+            "CREATE VIEW events AS SELECT * EXCLUDE (reason, text) FROM typed WHERE reason IS NULL"
         )
         verdicts = apply(connection, rules)
         reasons = _write(connection, scratch, plan.fields)
@@ -391,12 +385,7 @@ def _engine(memory: str, threads: int | None, zone: str) -> Iterator[tuple[Conne
 
 
 def _type(
-    connection: Connection,
-    scratch: Path,
-    parts: Sequence[Part],
-    plan: schema.Layout,
-    *,
-    strict: bool = False,
+    connection: Connection, scratch: Path, parts: list[Part], plan: Layout, *, strict: bool = False
 ) -> None:
     """Make the views ``typed`` (rows with their reason, if not valid) and ``quarantine``."""
     read = []
@@ -422,21 +411,20 @@ def _type(
             f"file_row_number + {number << PLACES} AS id "
             f"FROM read_parquet({exact_path(target)}, file_row_number=true)"
         )
-    connection.execute(f"CREATE VIEW typed AS {' UNION ALL '.join(read)}")
-    connection.execute("CREATE TABLE files (part INTEGER, file VARCHAR)")
-    connection.executemany(
-        "INSERT INTO files VALUES (?, ?)", [(n, part.name) for n, part in enumerate(parts)]
-    )
-    # How many lines are no rows before the row at a position of its part.
+    files = pd.DataFrame(enumerate(part.name for part in parts), columns=["part", "file"])
+    connection.register("files", files)
+    # Skipped are the lines that are no rows, before the row at a position of its part.
     connection.execute(
-        "CREATE TABLE skipped AS SELECT part, row - nth AS position, max(nth) AS n FROM ("
-        "SELECT part, row, row_number() OVER (PARTITION BY part ORDER BY row) AS nth FROM refused"
-        ") GROUP BY ALL"
-    )
-    connection.execute(
-        f"CREATE VIEW quarantine AS SELECT * FROM (SELECT part, row, reason, text "
-        f"FROM ({_placed('SELECT * FROM typed WHERE reason IS NOT NULL')}) "
-        "UNION ALL SELECT * FROM refused WHERE reason IS NOT NULL) JOIN files USING (part)"
+        f"""
+        CREATE VIEW typed AS {" UNION ALL ".join(read)};
+        CREATE TABLE skipped AS SELECT part, row - nth AS position, max(nth) AS n FROM (
+            SELECT part, row, row_number() OVER (PARTITION BY part ORDER BY row) AS nth
+            FROM refused) GROUP BY ALL;
+        CREATE VIEW quarantine AS SELECT * FROM (
+            SELECT part, row, reason, text
+            FROM ({_placed("SELECT * FROM typed WHERE reason IS NOT NULL")})
+            UNION ALL SELECT * FROM refused WHERE reason IS NOT NULL) JOIN files USING (part)
+        """
     )
 
 
@@ -450,7 +438,7 @@ def _placed(rows: str) -> str:
     )
 
 
-def _write(connection: Connection, scratch: Path, fields: Sequence[str]) -> pd.Series:
+def _write(connection: Connection, scratch: Path, fields: list[str]) -> pd.Series:
     """Write the results into the scratch folder; the number of rows not valid, by reason."""
     connection.execute(
         "CREATE VIEW removed_rows AS SELECT * FROM "

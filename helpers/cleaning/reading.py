@@ -21,7 +21,7 @@ import pandas as pd
 
 from helpers.cleaning import lines
 from helpers.cleaning.columns import log_columns
-from helpers.cleaning.sql import exact_path, literal
+from helpers.cleaning.sql import Connection, exact_path, literal, scalar
 from helpers.io import DatasetError
 
 SUFFIXES = tuple(
@@ -45,10 +45,9 @@ _FOREIGN = {
 _LETTERS = bytes({*range(32, 256), *b"\t\n\r\f\x0b\x1a\x1b\x1c\x1d\x1e\x1f"})
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t", "|")
-_BLOCK = 1 << 20
-"""Bytes that are looked at, or copied, at a time."""
+_BLOCK = 1 << 20  # bytes that are looked at, or copied, at a time
 
-_ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype, pd.ArrowDtype)
+_ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.ArrowDtype)
 
 Source = str | Path | pd.DataFrame | Sequence[str | Path]
 
@@ -141,7 +140,7 @@ def find(source: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def open_parts(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     source: Source,
     scratch: Path,
     columns: NamesColumns = log_columns,
@@ -259,7 +258,7 @@ def _is_parquet(path: Path, name: str) -> bool:
     return start[:4] == b"PAR1"
 
 
-def _frame(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> Part:
+def _frame(connection: Connection, frame: pd.DataFrame) -> Part:
     names = _check_names("the frame", [str(column) for column in frame.columns])
     if frame.empty:
         raise DatasetError(f"the frame has columns ({', '.join(names)}) but no rows")
@@ -276,11 +275,11 @@ def _frame(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> Part:
     return Part("frame", "given_frame", names, len(frame))
 
 
-def _parquet(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> Part:
+def _parquet(connection: Connection, path: Path, name: str) -> Part:
     relation = f"read_parquet({exact_path(path)}, hive_partitioning=false)"
     described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     names = _check_names(name, [row[0] for row in described])
-    [(n_rows,)] = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
+    n_rows = scalar(connection, f"SELECT count(*) FROM {relation}")
     if not n_rows:
         raise DatasetError(f"{name} has columns ({', '.join(names)}) but no rows")
     relation += f" AS given({', '.join(map(_place, range(len(names))))})"
@@ -288,12 +287,7 @@ def _parquet(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> Pa
 
 
 def _text(
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    name: str,
-    scratch: Path,
-    number: int,
-    names: NamesColumns,
+    connection: Connection, path: Path, name: str, scratch: Path, number: int, names: NamesColumns
 ) -> Part:
     with path.open("rb") as file:
         utf16 = file.read(2) in _UTF16
@@ -371,7 +365,7 @@ def _csv(path: Path, separator: str, n_columns: int, *, header: bool) -> str:
     )
 
 
-def _n_rows(connection: duckdb.DuckDBPyConnection, relation: str, n_columns: int) -> int:
+def _n_rows(connection: Connection, relation: str, n_columns: int) -> int:
     """Rows that come out when all columns are read."""
     counts = ", ".join(f"count({_place(i)})" for i in range(n_columns))
     [(n_rows, *_)] = connection.execute(f"SELECT count(*), {counts} FROM {relation}").fetchall()

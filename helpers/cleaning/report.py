@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,16 +13,14 @@ from helpers.cleaning.sql import Connection, listed, scalar
 
 Level = Literal["error", "warning", "note"]
 
-MIN_REPEATED_PAIRS = 10
-"""Fewer pairs than these can all stand there twice by chance."""
+MIN_REPEATED_PAIRS = 10  # fewer pairs than these can all stand there twice by chance
 
 N_EXAMPLES = 3
 
-MANY_REFUSED = 0.1
-"""A larger share of the rows in quarantine is an error."""
+MANY_REFUSED = 0.1  # a larger share of the rows in quarantine is an error
 
+# A rule that takes a larger share of the rows, or of those who bought, is reported.
 MANY_ROWS, MANY_BUYERS = 0.05, 0.01
-"""A rule that takes a larger share of the rows, or of those who bought, is reported."""
 
 BOUGHT = "event = 'purchase' AND coalesce(value, 1) > 0"
 """Whoever only returned something has not bought it in this log."""
@@ -96,11 +94,7 @@ class CleaningReport:
 
 
 def build(
-    connection: Connection,
-    rules: Rules,
-    verdicts: Verdicts,
-    quarantine: pd.Series,
-    fields: Sequence[str],
+    connection: Connection, rules: Rules, verdicts: Verdicts, reasons: pd.Series, fields: list[str]
 ) -> CleaningReport:
     """Put the report together after the rules were applied.
 
@@ -111,8 +105,8 @@ def build(
         ``files``.
     rules : Rules
     verdicts : Verdicts
-    quarantine : Series
-        Rows for each reason, the most frequent first.
+    reasons : Series
+        Rows in quarantine for each, the most frequent first.
     fields : sequence of str
         The tidy columns of this log.
 
@@ -120,11 +114,8 @@ def build(
     -------
     CleaningReport
     """
-    n_valid, n_quarantined = (
-        scalar(connection, "SELECT count(*) FROM events"),
-        int(quarantine.sum()),
-    )
-    n_rows = n_valid + n_quarantined
+    n_quarantined = int(reasons.sum())
+    n_rows = n_quarantined + scalar(connection, "SELECT count(*) FROM events")
     counts = dict(connection.execute("SELECT rule, count(*) FROM removed GROUP BY rule").fetchall())
     steps = {"quarantine": n_quarantined} | {rule: counts.get(rule, 0) for rule in RULES}
     waterfall = pd.DataFrame({"removed": pd.Series(steps, dtype="int64")}).rename_axis("step")
@@ -142,7 +133,7 @@ def build(
     }
     if n_quarantined:
         share = n_quarantined / n_rows
-        reason, n = next(iter(quarantine.items()))
+        reason, n = next(iter(reasons.items()))
         message = (
             f"{n_quarantined:,} of {n_rows:,} rows ({share:.2%}) are in quarantine; the most "
             f"frequent reason: {reason} ({n:,})."
@@ -156,7 +147,7 @@ def build(
         n_kept=int(waterfall["kept"].iloc[-1]),
         n_quarantined=n_quarantined,
         waterfall=waterfall,
-        quarantine=quarantine,
+        quarantine=reasons,
         sizes=sizes,
         examples=_examples(connection, fields),
         findings=tuple(Finding(level, each) for level in findings for each in findings[level]),
@@ -188,7 +179,7 @@ def _sizes(connection: Connection, count: str) -> list[int]:
     return [int(value or 0) for value in row]
 
 
-def _examples(connection: Connection, fields: Sequence[str]) -> pd.DataFrame:
+def _examples(connection: Connection, fields: list[str]) -> pd.DataFrame:
     # By content, not by place, so that the order of the rows changes nothing but file and row.
     time = ", timestamp" if "timestamp" in fields else ""
     return connection.execute(

@@ -374,15 +374,6 @@ def _near_duplicates(connection: Connection, seconds: float) -> None:
     width = max(2 * gap, 1)
     # Two events within the gap share a bucket of twice the gap in one of two shifted grids; so
     # only the few that share one are sorted.
-    connection.execute(
-        """
-        CREATE TABLE clicks AS
-        SELECT id, hash(user_id, item_id, event) AS what, epoch_us(timestamp) AS moment, fingerprint
-        FROM alive
-        WHERE event <> 'purchase' AND timestamp IS NOT NULL
-            AND user_id IS NOT NULL AND item_id IS NOT NULL
-        """
-    )
     candidates = " UNION ".join(
         f"""
         SELECT clicks.* FROM clicks SEMI JOIN (
@@ -394,13 +385,16 @@ def _near_duplicates(connection: Connection, seconds: float) -> None:
     )
     connection.execute(
         f"""
-        INSERT INTO removed
-        SELECT id, 'near duplicates' FROM ({candidates})
+        CREATE TABLE clicks AS
+        SELECT id, hash(user_id, item_id, event) AS what, epoch_us(timestamp) AS moment, fingerprint
+        FROM alive WHERE event <> 'purchase' AND timestamp IS NOT NULL
+            AND user_id IS NOT NULL AND item_id IS NOT NULL;
+        INSERT INTO removed SELECT id, 'near duplicates' FROM ({candidates})
         QUALIFY moment - lag(moment) OVER (
-            PARTITION BY what ORDER BY moment, fingerprint, id) <= {gap}
+            PARTITION BY what ORDER BY moment, fingerprint, id) <= {gap};
+        DROP TABLE clicks
         """
     )
-    connection.execute("DROP TABLE clicks")
 
 
 def _net(connection: Connection, rules: Rules) -> int:
@@ -413,6 +407,10 @@ def _net(connection: Connection, rules: Rules) -> int:
     """
     returns = f"({_is_return(rules)} OR value < 0)"
     time = "coalesce(timestamp, TIMESTAMP '1970-01-01')"
+    ordered = "ORDER BY moment, back, fingerprint, id"
+    exact = _stack("1", f"PARTITION BY user_id, item_id, n {ordered}", "lines")
+    rest = "(SELECT * FROM lines ANTI JOIN matched USING (id))"
+    partly = _stack("n", f"PARTITION BY user_id, item_id {ordered}", rest)
     connection.execute(
         f"""
         CREATE TABLE lines AS
@@ -431,33 +429,17 @@ def _net(connection: Connection, rules: Rules) -> int:
              FROM usable WHERE back ORDER BY id)
         )
         SELECT * FROM once SEMI JOIN (SELECT user_id, item_id FROM once WHERE back)
-            USING (user_id, item_id)
-        """
-    )
-    ordered = "ORDER BY moment, back, fingerprint, id"
-    exact = _stack("1", f"PARTITION BY user_id, item_id, n {ordered}", "lines")
-    connection.execute(
-        f"CREATE TABLE matched AS SELECT id, back FROM ({exact}) "
-        "WHERE CASE WHEN back THEN before > 0 ELSE coalesce(lowest < stock, false) END"
-    )
-    rest = "SELECT * FROM lines ANTI JOIN matched USING (id)"
-    partly = _stack("n", f"PARTITION BY user_id, item_id {ordered}", f"({rest})")
-    connection.execute(
-        f"CREATE TABLE partly AS SELECT id, back, n, before, "
-        f"greatest(0, least(n, coalesce(lowest, stock) - before)) AS left_over FROM ({partly})"
-    )
-    connection.execute(
-        """
-        INSERT INTO removed
-        SELECT id, 'cancelled purchases' FROM (
+            USING (user_id, item_id);
+        CREATE TABLE matched AS SELECT id, back FROM ({exact})
+        WHERE CASE WHEN back THEN before > 0 ELSE coalesce(lowest < stock, false) END;
+        CREATE TABLE partly AS SELECT id, back, n, before,
+            greatest(0, least(n, coalesce(lowest, stock) - before)) AS left_over FROM ({partly});
+        INSERT INTO removed SELECT id, 'cancelled purchases' FROM (
             SELECT id FROM matched WHERE NOT back
-            UNION ALL SELECT id FROM partly WHERE NOT back AND left_over < 1e-9
-        )
+            UNION ALL SELECT id FROM partly WHERE NOT back AND left_over < 1e-9);
+        INSERT INTO reduced SELECT id, left_over FROM partly
+        WHERE NOT back AND left_over >= 1e-9 AND left_over < n - 1e-9
         """
-    )
-    connection.execute(
-        "INSERT INTO reduced SELECT id, left_over FROM partly "
-        "WHERE NOT back AND left_over >= 1e-9 AND left_over < n - 1e-9"
     )
     unmatched = "SELECT count(*) FROM partly WHERE back AND before < n - 1e-9"
     return int(scalar(connection, unmatched))

@@ -33,6 +33,7 @@ NOBODY = frozenset({"guest", "anonymous", "(not set)", "-1", "-1.0"})
 """User ids, in lower case, of rows without a known user; of 0 a rule decides."""
 
 LONGEST_ID = 256
+_Columns = dict[str, dict[str, str]]
 LARGEST = 1e9
 """A quantity or price beyond this is no quantity or price."""
 
@@ -55,7 +56,7 @@ class Layout:
         such date.
     """
 
-    columns: dict[str, dict[str, str]]
+    columns: _Columns
     fields: list[str]
     events: dict[str, str]
     day_first: dict[str, bool | None]
@@ -94,7 +95,7 @@ def layout(
         If a part has no user or item, a given column is nowhere, or dates could be read in both
         ways.
     """
-    found: dict[str, dict[str, str]] = {}
+    found: _Columns = {}
     for part in parts:
         given = {role: name for role, name in columns.items() if name in part.columns}
         try:
@@ -134,7 +135,7 @@ def select(part: Part, plan: Layout, reasons: Mapping[str, str]) -> str:
     Returns
     -------
     str
-        SQL with the columns of :attr:`Layout.fields`; ``fingerprint`` (UBIGINT), the hash of all
+        SQL with the columns of :data:`FIELDS`; ``fingerprint`` (UBIGINT), the hash of all
         columns of the file as they are there; ``reason``, the first one for which the row is not
         valid, or NULL; and for such a row, its ``text``.
 
@@ -160,13 +161,12 @@ def select(part: Part, plan: Layout, reasons: Mapping[str, str]) -> str:
     sql["timestamp"] = f"moment({text['timestamp']}, {plan.day_first.get(part.name) or False})"
     quantity = f"number({text['value']})" if "value" in column else "1::DOUBLE"
     sql["value"] = f"coalesce({quantity}, CASE WHEN event <> 'purchase' THEN 1::DOUBLE END)"
-    typed = ", ".join(f"{sql[r]} AS {FIELDS[r]}" for r in sql if FIELDS[r] in plan.fields)
-    tidy = ", ".join(plan.fields)
+    typed = ", ".join(f"{sql[r]} AS {FIELDS[r]}" for r in sql)
     # By name, since files of one log may order their columns differently.
     raw = [part.sql(name) for name in sorted(part.columns)]
     cases = " ".join(f"WHEN {fault} THEN {literal(reason)}" for reason, fault in reasons.items())
     return (
-        f"SELECT {tidy}, fingerprint, reason, "
+        f"SELECT {', '.join(FIELDS.values())}, fingerprint, reason, "
         f"CASE WHEN reason IS NOT NULL THEN {_line(part)} END AS text FROM ("
         f"SELECT *, CASE {cases} END AS reason FROM ("
         f"SELECT {', '.join(raw)}, {typed}, hash({', '.join(raw)}) AS fingerprint FROM ("
@@ -326,10 +326,7 @@ def _event(text: str, names: Mapping[str, str]) -> str:
 
 
 def _events(
-    connection: Connection,
-    parts: Sequence[Part],
-    found: Mapping[str, Mapping[str, str]],
-    given: Mapping[str, str],
+    connection: Connection, parts: Sequence[Part], found: _Columns, given: Mapping[str, str]
 ) -> dict[str, str]:
     """Each name of an event, if any part holds one; what the user says, counts."""
     wrong = sorted(set(given.values()) - set(EVENTS))
