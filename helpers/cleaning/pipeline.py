@@ -105,7 +105,7 @@ def clean(
         CSV, TSV (both with a header; UTF-8, UTF-16, or Latin-1 as Windows writes it; also gzipped)
         or Parquet. The files may name and order their columns differently.
     columns : mapping of role to column name, optional
-        What is not given is guessed from the usual names (:data:`helpers.cleaning.schema.ROLES`).
+        What is not given is guessed from the usual names (:data:`helpers.cleaning.columns.ROLES`).
     rules : Rules
         What to remove.
     to : path, optional
@@ -152,13 +152,14 @@ def clean(
     >>> cleaned.report.removed("missing user"), cleaned.report.removed("duplicates")
     (1, 1)
     """
-    _check_types(
-        rules=(rules, Rules, "cleaning.Rules(...)"),
-        columns=(columns, Mapping | None, "a mapping of text to text"),
-        events=(events, Mapping | None, "a mapping of text to text"),
-        day_first=(day_first, bool | None, "True, False or None"),
-        threads=(threads, int | None, "a whole number of at least 1"),
-        to=(to, str | Path | None, "the path of a folder"),
+    whole = threads is None or (isinstance(threads, int) and threads > 0)
+    _check(
+        rules=(rules, isinstance(rules, Rules), "cleaning.Rules(...)"),
+        columns=(columns, isinstance(columns, Mapping | None), "a mapping of text to text"),
+        events=(events, isinstance(events, Mapping | None), "a mapping of text to text"),
+        day_first=(day_first, isinstance(day_first, bool | None), "True, False or None"),
+        threads=(threads, whole, "a whole number of at least 1"),
+        to=(to, isinstance(to, str | Path | None), "the path of a folder"),
     )
     if to is not None:
         _check_target(Path(to), source)
@@ -187,9 +188,10 @@ def clean(
     return cleaned
 
 
-def _check_types(**arguments: tuple[object, Any, str]) -> None:
-    for name, (given, kind, expected) in arguments.items():
-        if not isinstance(given, kind) or (name == "threads" and given is not None and given < 1):
+def _check(**arguments: tuple[object, bool, str]) -> None:
+    """Refuse arguments: each is given, whether it is good, and what is expected."""
+    for name, (given, is_good, expected) in arguments.items():
+        if not is_good:
             raise DatasetError(f"{name} is {given!r}, expected {expected}")
 
 

@@ -233,11 +233,15 @@ def _check_names(where: str, columns: Sequence[str]) -> list[str]:
     return names
 
 
+def _start(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
 def _unpacked(path: Path, target: Path) -> Path:
     """The file, or a copy of it that is not compressed; its name says nothing."""
-    with path.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            return path
+    if _start(path, 2) != b"\x1f\x8b":
+        return path
     with gzip.open(path) as packed, target.open("wb") as copy:
         shutil.copyfileobj(packed, copy, _BLOCK)
     return target
@@ -245,8 +249,7 @@ def _unpacked(path: Path, target: Path) -> Path:
 
 def _is_parquet(path: Path, name: str) -> bool:
     """Whether a file is Parquet rather than text; what is neither is refused."""
-    with path.open("rb") as file:
-        start = file.read(4096)
+    start = _start(path, 4096)
     foreign = next((what for mark, what in _FOREIGN.items() if start.startswith(mark)), None)
     if start[:4] != b"PAR1" and start[:2] not in _UTF16:
         # Text has no such characters but for a damaged field.
@@ -277,8 +280,7 @@ def _frame(connection: Connection, frame: pd.DataFrame) -> Part:
 
 def _parquet(connection: Connection, path: Path, name: str) -> Part:
     relation = f"read_parquet({exact_path(path)}, hive_partitioning=false)"
-    described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-    names = _check_names(name, [row[0] for row in described])
+    names = _check_names(name, connection.sql(f"FROM {relation}").columns)
     n_rows = scalar(connection, f"SELECT count(*) FROM {relation}")
     if not n_rows:
         raise DatasetError(f"{name} has columns ({', '.join(names)}) but no rows")
@@ -289,17 +291,14 @@ def _parquet(connection: Connection, path: Path, name: str) -> Part:
 def _text(
     connection: Connection, path: Path, name: str, scratch: Path, number: int, names: NamesColumns
 ) -> Part:
-    with path.open("rb") as file:
-        utf16 = file.read(2) in _UTF16
-    if utf16:
+    if _start(path, 2) in _UTF16:
         # The parser itself reads nothing, without a word, where the high byte comes first.
         path = _in_utf8(path, scratch / f"utf16-{number}.csv", "utf-16", "strict")
     n_lines, is_latin = _count(path)
     if is_latin:
         # The parser's Latin-1 refuses the marks that Windows adds, such as the euro.
         path = _in_utf8(path, scratch / f"latin-{number}.csv", "cp1252", lines.AS_LATIN_1)
-    with path.open("rb") as file:
-        start = file.read(_BLOCK).splitlines()
+    start = _start(path, _BLOCK).splitlines()
     separator = _separator(start)
     first = _first_fields(start, separator, name)
     try:

@@ -101,8 +101,7 @@ def build(
     Parameters
     ----------
     connection : DuckDBPyConnection
-        With ``events``, ``alive``, ``removed_rows`` (file, row, rule and the tidy columns) and
-        ``files``.
+        With ``events``, ``alive``, ``removed_rows`` (file, row, rule, tidy columns), ``files``.
     rules : Rules
     verdicts : Verdicts
     reasons : Series

@@ -49,8 +49,7 @@ class Layout:
     fields : list of str
         Columns of the tidy frame.
     events : dict of str to str
-        Each name of an event, without case and punctuation, with what it means
-        (:data:`EVENTS`); empty where no event of the log has a known name.
+        Names of events, in letters alone, with their meaning; none if the log has no known one.
     day_first : dict of str to bool
         For each part with times: whether 3/4/2024 has the day first; None where the text has no
         such date.
@@ -200,8 +199,7 @@ def faults(plan: Layout, *, strict: bool = False) -> dict[str, str]:
         found[long] = f"length({what}_id) > {LONGEST_ID}"
     found["quantity is missing"] = "value IS NULL"
     for what, name in (("quantity", "value"), ("price", "price"), ("returned", "returned")):
-        if name in plan.fields:
-            found[f"{what} is no number up to {LARGEST:.0e}"] = f"NOT abs({name}) <= {LARGEST}"
+        found[f"{what} is no number up to {LARGEST:.0e}"] = f"NOT abs({name}) <= {LARGEST}"
     if strict:
         found["quantity is negative"] = "value < 0"
     else:

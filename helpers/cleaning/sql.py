@@ -39,11 +39,5 @@ def exact_path(path: Path) -> str:
 
 
 def listed(texts: Iterable[str]) -> str:
-    """Quote texts as a list.
-
-    Examples
-    --------
-    >>> print(listed(["a", "b"]))
-    ['a', 'b']::VARCHAR[]
-    """
-    return f"[{', '.join(map(literal, texts))}]::VARCHAR[]"
+    """Quote texts as a list."""
+    return f"[{', '.join(map(literal, texts))}]"
