@@ -413,8 +413,9 @@ def _type(
             f"file_row_number + {number << PLACES} AS id "
             f"FROM read_parquet({exact_path(target)}, file_row_number=true)"
         )
-    files = pd.DataFrame(enumerate(part.name for part in parts), columns=["part", "file"])
-    connection.register("files", files)
+    files = [(number, part.name) for number, part in enumerate(parts)]
+    connection.execute("CREATE TABLE files (part INTEGER, file VARCHAR)")
+    connection.executemany("INSERT INTO files VALUES (?, ?)", files)
     # Skipped are the lines that are no rows, before the row at a position of its part.
     connection.execute(
         f"""
