@@ -6,18 +6,16 @@ nothing, somebody with night shifts or a bargain hunter has at most one.
 
 from typing import TYPE_CHECKING, Any, cast
 
-import duckdb
 import numpy as np
 import pandas as pd
+
+from helpers.cleaning.sql import Connection, scalar
 
 if TYPE_CHECKING:
     from helpers.cleaning.rules import Rules
 
-ROWS = 5_000_000
-"""Views that are looked at together; it bounds the memory."""
-
-NEEDED = 2
-"""Signs that make an account a program."""
+ROWS = 5_000_000  # views that are looked at together; it bounds the memory
+NEEDED = 2  # signs that make an account a program
 
 SIGNS = {
     "fast": "{busiest_hour:,.0f} views in one hour (from {views_in_hour:,} on)",
@@ -92,7 +90,7 @@ WHERE has_clock ORDER BY user_id
 _OF_DAY = ", ".join(f"count(*) FILTER (hour % 24 = {hour})" for hour in range(24)).join("[]")
 
 
-def classify(connection: duckdb.DuckDBPyConnection, rules: "Rules") -> pd.DataFrame:
+def classify(connection: Connection, rules: "Rules") -> pd.DataFrame:
     """Which accounts behave like programs, with the evidence.
 
     Parameters
@@ -115,9 +113,7 @@ def classify(connection: duckdb.DuckDBPyConnection, rules: "Rules") -> pd.DataFr
         "CREATE VIEW actions AS FROM alive "
         "WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL"
     )
-    [(n_views,)] = connection.execute(
-        "SELECT count(*) FROM actions WHERE event = 'view'"
-    ).fetchall()
+    n_views = scalar(connection, "SELECT count(*) FROM actions WHERE event = 'view'")
     shares = 1 + n_views // ROWS  # of the users, so a large log needs no more memory
     found = []
     for share in range(shares if n_views else 0):

@@ -207,9 +207,8 @@ def item_columns(first: Sequence[str]) -> list[str] | None:
         return None
     if len(first) < 2:
         raise DatasetError(f"it has one column ({first}); expected an id and a title in each line")
-    if len(first) == 3:
-        return ["item", "title", "genres"]
-    return ["item", "title", *(f"column {place}" for place in range(3, len(first) + 1))]
+    more = [f"column {place}" for place in range(3, len(first) + 1)]
+    return ["item", "title", *(["genres"] if len(first) == 3 else more)]
 
 
 def _is_time(field: str) -> bool:

@@ -11,17 +11,13 @@ from collections import deque
 from itertools import islice
 from pathlib import Path
 
-PAIR = "::"
-"""MovieLens' separator, which the module csv does not take; a tab stands for it."""
+PAIR = "::"  # MovieLens' separator, which the module csv does not take; a tab stands for it
+LONGEST_LINE = 2_000_000  # bytes that the parser takes for one row
 
-LONGEST_LINE = 2_000_000
-"""Bytes that the parser takes for one row."""
+LONGEST_TEXT = 100_000  # characters of a refused line that are kept
 
-LONGEST_TEXT = 100_000
-"""Characters of a refused line that are kept."""
-
+# A quoted field over more lines than this is taken for a quote that was never closed.
 MAX_RECORD_LINES = 50
-"""A quoted field over more lines than this is taken for a quote that was never closed."""
 
 NO_ROW = ""
 _OPEN_QUOTE = "a quote is opened and not closed"

@@ -4,44 +4,46 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pyarrow import parquet
 
 from helpers import io
-from helpers.cleaning import reading, report, rules, schema
+from helpers.cleaning import reading, schema
 from helpers.cleaning.columns import ITEM_ROLES, LOG_ROLES, fitting, item_columns
 from helpers.cleaning.reading import Part, Source
-from helpers.cleaning.rules import Rules
-from helpers.cleaning.sql import exact_path, literal
+from helpers.cleaning.report import CleaningReport, build
+from helpers.cleaning.rules import Rules, apply
+from helpers.cleaning.schema import Layout
+from helpers.cleaning.sql import Connection, exact_path, literal, scalar
 from helpers.io import DatasetError
 
+# The id of a row is its position in its part, with the part's number above so many bits.
 PLACES = 40
-"""The id of a row is its position in its part, with the part's number above so many bits."""
 
 RESULTS = ("clean.parquet", "removed.parquet", "quarantine.parquet", "report.json")
 """What a cleaning writes."""
 
-MEMORY = "1GB"
-"""What DuckDB may hold in memory; beyond it, it writes to the disk."""
-
-NO_TIMES = 0.9
-"""A log of which more rows than this have no time that can be read has no times."""
+MEMORY = "1GB"  # what DuckDB may hold in memory; beyond it, it writes to the disk
+NO_TIMES = 0.9  # a log of which more rows than this have no time that can be read has no times
 
 ALL_RULES = Rules()
 """Every rule, with its defaults."""
 
-_TYPES = {"value": "DOUBLE", "price": "DOUBLE", "returned": "DOUBLE", "timestamp": "TIMESTAMP"}
 _TEXT_TYPES = {pa.string(): pd.StringDtype(na_value=np.nan)}
 
 
+@dataclass(frozen=True, eq=False)
 class Cleaned:
     """The outcome of :func:`clean`.
 
@@ -55,14 +57,9 @@ class Cleaned:
         a temporary one where no other was asked for.
     """
 
-    def __init__(
-        self, report: report.CleaningReport, accounts: pd.DataFrame, folder: Path, keep: bool
-    ) -> None:
-        self.report = report
-        self.accounts = accounts
-        self.folder = folder
-        if not keep:
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+    report: CleaningReport
+    accounts: pd.DataFrame
+    folder: Path
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -71,29 +68,21 @@ class Cleaned:
         ``clean.parquet`` has them in the order of the log, which costs no sorting.
         """
         path = io.existing(self.folder / "clean.parquet")
+        names = parquet.read_schema(path).names
+        first = [name for name in ("timestamp", "user_id", "item_id", "event") if name in names]
+        order = ", ".join(dict.fromkeys([*first, *names]))
         with duckdb.connect(config={"threads": 1}) as connection:
-            names = [
-                name
-                for name, *_ in connection.execute(
-                    f"DESCRIBE FROM read_parquet({exact_path(path)})"
-                ).fetchall()
-            ]
-            first = [name for name in ("timestamp", "user_id", "item_id", "event") if name in names]
-            order = ", ".join([*first, *(name for name in names if name not in first)])
-            table = connection.sql(
-                f"FROM read_parquet({exact_path(path)}) ORDER BY {order}"
-            ).to_arrow_table()
-        return _in_utc(table.to_pandas(types_mapper=_TEXT_TYPES.get))
+            return _pandas(connection, f"FROM read_parquet({exact_path(path)}) ORDER BY {order}")
 
     @cached_property
     def removed(self) -> pd.DataFrame:
         """Every removed row: ``file``, ``row`` (from 1, without the header), ``rule``, content."""
-        return _read(self.folder / "removed.parquet")
+        return _in_utc(io.read_frame(self.folder / "removed.parquet"))
 
     @cached_property
     def quarantine(self) -> pd.DataFrame:
         """Every row that is not valid: ``file``, ``row``, ``reason`` and its ``text``."""
-        return _read(self.folder / "quarantine.parquet")
+        return io.read_frame(self.folder / "quarantine.parquet")
 
 
 def clean(
@@ -116,7 +105,7 @@ def clean(
         CSV, TSV (both with a header; UTF-8, UTF-16, or Latin-1 as Windows writes it; also gzipped)
         or Parquet. The files may name and order their columns differently.
     columns : mapping of role to column name, optional
-        What is not given is guessed from the usual names (:data:`helpers.cleaning.schema.ROLES`).
+        What is not given is guessed from the usual names (:data:`helpers.cleaning.columns.ROLES`).
     rules : Rules
         What to remove.
     to : path, optional
@@ -163,53 +152,58 @@ def clean(
     >>> cleaned.report.removed("missing user"), cleaned.report.removed("duplicates")
     (1, 1)
     """
-    if not isinstance(rules, Rules):
-        raise DatasetError(f"rules is {rules!r}, expected cleaning.Rules(...)")
-    _check(source, columns, to, events, day_first, threads)
-    target = Path(tempfile.mkdtemp(prefix="cleaned-")) if to is None else Path(to)
-    try:
-        with _engine(memory, threads, zone) as (connection, scratch):
-            outcome = _run(
-                connection, scratch, source, dict(columns or {}), rules,
-                dict(events or {}), day_first,
-            )  # fmt: skip
-            _publish(scratch, target, outcome[0])
-    except BaseException:
+    whole = threads is None or (isinstance(threads, int) and threads > 0)
+    _check(
+        rules=(rules, isinstance(rules, Rules), "cleaning.Rules(...)"),
+        columns=(columns, isinstance(columns, Mapping | None), "a mapping of text to text"),
+        events=(events, isinstance(events, Mapping | None), "a mapping of text to text"),
+        day_first=(day_first, isinstance(day_first, bool | None), "True, False or None"),
+        threads=(threads, whole, "a whole number of at least 1"),
+        to=(to, isinstance(to, str | Path | None), "the path of a folder"),
+    )
+    if to is not None:
+        _check_target(Path(to), source)
+    with _engine(memory, threads, zone) as (connection, scratch):
+        parts = reading.open_parts(connection, source, scratch)
+        plan = schema.layout(connection, parts, columns or {}, events or {}, day_first)
+        _type(connection, scratch, parts, plan)
+        connection.execute(
+            "CREATE VIEW events AS SELECT * EXCLUDE (reason, text) FROM typed WHERE reason IS NULL"
+        )
+        verdicts = apply(connection, rules)
+        reasons = _write(connection, scratch, plan.fields)
+        report = build(connection, rules, verdicts, reasons, plan.fields)
+        if not report.n_kept:
+            steps = report.waterfall.query("removed > 0")["removed"].to_dict()
+            refused = f"; quarantined for {reasons.head(3).to_dict()}" if len(reasons) else ""
+            raise DatasetError(
+                f"no row is left of {report.n_rows:,}: {steps}{refused}; correct the columns, or "
+                "switch a rule off (Rules(without=[...]), or --without)"
+            )
+        folder = Path(tempfile.mkdtemp(prefix="cleaned-") if to is None else to)
+        cleaned = Cleaned(report, verdicts.accounts, folder)
         if to is None:
-            shutil.rmtree(target, ignore_errors=True)
-        raise
-    return Cleaned(*outcome, target, keep=to is not None)
+            weakref.finalize(cleaned, shutil.rmtree, folder, ignore_errors=True)
+        _publish(scratch, cleaned)
+    return cleaned
 
 
-def _check(
-    source: Source,
-    columns: Mapping[str, str] | None,
-    to: str | Path | None,
-    events: Mapping[str, str] | None,
-    day_first: bool | None,
-    threads: int | None,
-) -> None:
-    """Refuse arguments that would fail late, or spoil the source."""
-    for what, mapping in (("columns", columns), ("events", events)):
-        if mapping is not None and not (
-            isinstance(mapping, Mapping) and all(isinstance(each, str) for each in mapping)
-        ):
-            raise DatasetError(f"{what} is {mapping!r}, expected a mapping of text to text")
-    if day_first is not None and not isinstance(day_first, bool):
-        raise DatasetError(f"day_first is {day_first!r}, expected True, False or None")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise DatasetError(f"threads is {threads!r}, expected a whole number of at least 1")
-    if not isinstance(to, str | Path | None):
-        raise DatasetError(f"to is {to!r}, expected the path of a folder")
-    if to is None:
-        return
-    if Path(to).exists() and not Path(to).is_dir():
+def _check(**arguments: tuple[object, bool, str]) -> None:
+    """Refuse arguments: each is given, whether it is good, and what is expected."""
+    for name, (given, is_good, expected) in arguments.items():
+        if not is_good:
+            raise DatasetError(f"{name} is {given!r}, expected {expected}")
+
+
+def _check_target(to: Path, source: Source) -> None:
+    """Refuse a folder for the results that would fail late, or spoil the source."""
+    if to.exists() and not to.is_dir():
         raise DatasetError(f"to is {str(to)!r}, which is a file; expected a folder")
     for name in RESULTS:
-        if (Path(to) / name).is_dir():
+        if (to / name).is_dir():
             raise DatasetError(f"to is {str(to)!r}, where {name} is a folder; move it away")
     files = [] if isinstance(source, pd.DataFrame) else reading.find(source)
-    if any(file.resolve().parent == Path(to).resolve() for file in files):
+    if any(file.resolve().parent == to.resolve() for file in files):
         raise DatasetError(
             f"to is {str(to)!r}, which holds the log itself: the results would replace it, or the "
             "next run would take them for a part of it; choose another folder"
@@ -250,7 +244,7 @@ def read_log(
         if part.assumed:
             names = ", ".join(part.columns)
             notes.append(f"The file has no header line; its columns are taken as {names}.")
-        _type(connection, scratch, [part], plan, {}, schema.faults(plan, strict=True))
+        _type(connection, scratch, [part], plan, strict=True)
         fields = [name for name in plan.fields if name != "event" or "event" in found]
         ignored: tuple[str, ...] = ()
         if "timestamp" in found:
@@ -261,44 +255,38 @@ def read_log(
             if n_bad > NO_TIMES * n_rows:
                 fields.remove("timestamp")
                 ignored = schema.TIME_FAULTS
-                [(example,)] = connection.execute(
-                    f"SELECT {part.sql(found['timestamp'])} FROM {part.relation} LIMIT 1"
-                ).fetchall()
+                column = found["timestamp"]
+                example = scalar(
+                    connection, f"SELECT {part.sql(column)} FROM {part.relation} LIMIT 1"
+                )
                 notes.append(
-                    f"{n_bad:,} of {n_rows:,} rows of the column {found['timestamp']!r} (such as "
+                    f"{n_bad:,} of {n_rows:,} rows of the column {column!r} (such as "
                     f"{str(example)!r}) have no time from 1970 to now, so it is ignored; if it "
                     "holds times, correct them, or name another column (COLUMNS=timestamp=...)."
                 )
         notes += _left_out(connection, part, ignored)
-        table = connection.sql(
-            f"SELECT {', '.join(fields)} FROM typed WHERE reason IS NULL "
-            f"OR among(reason, {schema.words(ignored)})"
-        ).to_arrow_table()
-    frame = table.to_pandas(types_mapper=_TEXT_TYPES.get)
-    if "timestamp" in frame:
-        frame["timestamp"] = frame["timestamp"].dt.tz_localize("UTC").dt.as_unit("ns")
+        frame = _pandas(
+            connection,
+            f"SELECT {_tidy(fields)} FROM typed WHERE reason IS NULL "
+            f"OR among(reason, {schema.words(ignored)})",
+        )
     return frame, found, notes
 
 
-def _left_out(
-    connection: duckdb.DuckDBPyConnection, part: Part, ignored: Sequence[str]
-) -> list[str]:
+def _left_out(connection: Connection, part: Part, ignored: Collection[str]) -> list[str]:
     """Say which rows are not valid; they must not be the most."""
-    found = [
-        row
-        for row in connection.execute(
-            "SELECT reason, count(*) AS n, min(row) AS first, left(min_by(text, row), 80) "
-            "FROM quarantine GROUP BY reason ORDER BY n DESC, first"
-        ).fetchall()
-        if row[0] not in ignored
-    ]
+    found = connection.execute(
+        "SELECT reason, count(*) AS n, min(row) AS first, left(min_by(text, row), 80) "
+        f"FROM quarantine WHERE NOT among(reason, {schema.words(ignored)}) "
+        "GROUP BY reason ORDER BY n DESC, first"
+    ).fetchall()
     if not found:
         return []
     reasons = "; ".join(
         f"{reason} in {n:,} (first in row {first:,}: {text!r})" for reason, n, first, text in found
     )
-    [(n_refused,)] = connection.execute("SELECT count(reason) FROM refused").fetchall()
-    n_left_out, n_rows = sum(n for _, n, *_ in found), part.n_rows + n_refused
+    n_rows = part.n_rows + scalar(connection, "SELECT count(reason) FROM refused")
+    n_left_out = sum(n for _, n, *_ in found)
     message = f"{n_left_out:,} of {n_rows:,} rows are not valid"
     if n_left_out > n_rows / 2:
         raise DatasetError(
@@ -334,11 +322,11 @@ def read_items(path: str | Path) -> pd.DataFrame:
             role: f"plain_text(CAST({part.sql(name)} AS VARCHAR))" for role, name in found.items()
         }
         genres = f", coalesce({sql['genres']}, '') AS genres" if "genres" in sql else ""
-        table = connection.sql(
+        frame = _pandas(
+            connection,
             f"SELECT id_text({sql['item']}) AS item_id, {sql['title']} AS title{genres} "
-            f"FROM {part.relation}"
-        ).to_arrow_table()
-    frame: pd.DataFrame = table.to_pandas(types_mapper=_TEXT_TYPES.get)
+            f"FROM {part.relation}",
+        )
     frame = frame.dropna(subset="item_id").drop_duplicates("item_id", ignore_index=True)
     frame["title"] = frame["title"].fillna(frame["item_id"])
     return frame
@@ -364,44 +352,8 @@ def column_names(source: Source) -> dict[str, list[str]]:
         return {part.name: part.columns for part in reading.open_parts(connection, source, scratch)}
 
 
-def _run(
-    connection: duckdb.DuckDBPyConnection,
-    scratch: Path,
-    source: Source,
-    columns: Mapping[str, str],
-    wanted: Rules,
-    events: Mapping[str, str],
-    day_first: bool | None,
-) -> tuple[report.CleaningReport, pd.DataFrame]:
-    parts = reading.open_parts(connection, source, scratch)
-    plan = schema.layout(connection, parts, columns, events, day_first)
-    _type(connection, scratch, parts, plan, events, schema.faults(plan))
-    absent = [field for field in schema.FIELDS.values() if field not in plan.fields]
-    nothing = "".join(f", NULL::{_TYPES.get(name, 'VARCHAR')} AS {name}" for name in absent)
-    connection.execute(
-        f"CREATE VIEW events AS SELECT * EXCLUDE (reason, text){nothing} FROM typed "
-        "WHERE reason IS NULL"
-    )
-    reasons = _write_quarantine(connection, scratch)
-    verdicts = rules.apply(connection, wanted)
-    _write(connection, scratch, plan.fields)
-    account = report.build(
-        connection, wanted, verdicts, reasons, [part.name for part in parts], plan.fields
-    )
-    if not account.n_kept:
-        steps = account.waterfall.query("removed > 0")["removed"].to_dict()
-        raise DatasetError(
-            f"no row is left of {account.n_rows:,}: {steps}"
-            + (f"; quarantined for {account.quarantine.head(3).to_dict()}" if len(reasons) else "")
-            + "; correct the columns, or switch a rule off (Rules(without=[...]), or --without)"
-        )
-    return account, verdicts.accounts
-
-
 @contextmanager
-def _engine(
-    memory: str, threads: int | None, zone: str
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+def _engine(memory: str, threads: int | None, zone: str) -> Iterator[tuple[Connection, Path]]:
     """A database of its own, and a folder for what does not fit into memory."""
     try:
         ZoneInfo(zone)
@@ -409,54 +361,46 @@ def _engine(
         raise DatasetError(f"zone is {zone!r}, expected a name such as Europe/London") from error
     with tempfile.TemporaryDirectory(prefix="cleaning-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)
+        config: dict[str, Any] = {
+            "memory_limit": memory,
+            "threads": threads or os.cpu_count() or 1,
+            "temp_directory": str(scratch / "spill"),
+        }
         try:
-            connection = duckdb.connect(
-                config={"memory_limit": memory, "threads": threads or os.cpu_count() or 1}
-            )
+            connection = duckdb.connect(config=config)
         except duckdb.Error as error:
             raise DatasetError(
                 f"memory is {memory!r}, expected an amount such as '1GB' ({error})"
             ) from error
         try:
-            connection.execute("SET TimeZone = $1", [zone])
-            connection.execute(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
-            connection.execute("SET enable_progress_bar = false")
-            connection.execute(schema.MACROS)
-            yield connection, scratch
+            with connection:
+                connection.execute("SET TimeZone = $1", [zone])
+                connection.execute("SET enable_progress_bar = false")
+                connection.execute(schema.MACROS)
+                yield connection, scratch
         except duckdb.OutOfMemoryException as error:
             raise DatasetError(
                 f"memory is {memory!r}, too little for this log; give more, or fewer threads"
             ) from error
         except duckdb.Error as error:
-            fix = (
-                "free some disk space for temporary files"
-                if "No space" in str(error)
-                else ("report a bug")
-            )
+            is_full = "No space" in str(error)
+            fix = "free some disk space for temporary files" if is_full else "report a bug"
             raise DatasetError(
                 f"the log could not be read ({str(error).splitlines()[0]}); nothing was written: "
                 + fix
             ) from error
-        finally:
-            connection.close()
 
 
 def _type(
-    connection: duckdb.DuckDBPyConnection,
-    scratch: Path,
-    parts: Sequence[Part],
-    plan: schema.Layout,
-    events: Mapping[str, str],
-    reasons: Mapping[str, str],
+    connection: Connection, scratch: Path, parts: list[Part], plan: Layout, *, strict: bool = False
 ) -> None:
     """Make the views ``typed`` (rows with their reason, if not valid) and ``quarantine``."""
+    read = []
     for number, part in enumerate(parts):
         target = scratch / f"part-{number:06}.parquet"
+        query = schema.select(part, plan, schema.faults(plan, strict=strict))
         try:
-            [(n_rows,)] = connection.execute(
-                f"COPY ({schema.select(part, plan, events, reasons)}) TO {literal(str(target))} "
-                "(FORMAT parquet, CODEC lz4_raw)"
-            ).fetchall()
+            n_rows = _copy(connection, query, target, "CODEC lz4_raw")
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
@@ -466,32 +410,29 @@ def _type(
                 f"{part.name} has {part.n_rows:,} rows, but {n_rows:,} were read the second time; "
                 "if nothing changed the file meanwhile, report a bug"
             )
-        [(n_refused,)] = connection.execute(
-            "SELECT count(reason) FROM refused WHERE part = $1", [number]
-        ).fetchall()
-        if not n_rows and not n_refused:
+        refused = f"SELECT count(reason) FROM refused WHERE part = {number}"
+        if not n_rows and not scalar(connection, refused):
             raise DatasetError(f"{part.name} has a header ({', '.join(part.columns)}) but no rows")
-    read = " UNION ALL ".join(
-        f"SELECT * EXCLUDE (file_row_number), {number}::INTEGER AS part, "
-        f"file_row_number + {number << PLACES} AS id FROM read_parquet("
-        f"{exact_path(scratch / f'part-{number:06}.parquet')}, file_row_number=true)"
-        for number in range(len(parts))
-    )
-    connection.execute(f"CREATE VIEW typed AS {read}")
+        read.append(
+            f"SELECT * EXCLUDE (file_row_number), {number}::INTEGER AS part, "
+            f"file_row_number + {number << PLACES} AS id "
+            f"FROM read_parquet({exact_path(target)}, file_row_number=true)"
+        )
+    files = [(number, part.name) for number, part in enumerate(parts)]
     connection.execute("CREATE TABLE files (part INTEGER, file VARCHAR)")
-    connection.executemany(
-        "INSERT INTO files VALUES (?, ?)", [(n, part.name) for n, part in enumerate(parts)]
-    )
-    # How many lines are no rows before the row at a position of its part.
+    connection.executemany("INSERT INTO files VALUES (?, ?)", files)
+    # Skipped are the lines that are no rows, before the row at a position of its part.
     connection.execute(
-        "CREATE TABLE skipped AS SELECT part, row - nth AS position, max(nth) AS n FROM ("
-        "SELECT part, row, row_number() OVER (PARTITION BY part ORDER BY row) AS nth FROM refused"
-        ") GROUP BY ALL"
-    )
-    connection.execute(
-        f"CREATE VIEW quarantine AS SELECT * FROM (SELECT part, row, reason, text "
-        f"FROM ({_placed('SELECT * FROM typed WHERE reason IS NOT NULL')}) "
-        "UNION ALL SELECT * FROM refused WHERE reason IS NOT NULL) JOIN files USING (part)"
+        f"""
+        CREATE VIEW typed AS {" UNION ALL ".join(read)};
+        CREATE TABLE skipped AS SELECT part, row - nth AS position, max(nth) AS n FROM (
+            SELECT part, row, row_number() OVER (PARTITION BY part ORDER BY row) AS nth
+            FROM refused) GROUP BY ALL;
+        CREATE VIEW quarantine AS SELECT * FROM (
+            SELECT part, row, reason, text
+            FROM ({_placed("SELECT * FROM typed WHERE reason IS NOT NULL")})
+            UNION ALL SELECT * FROM refused WHERE reason IS NOT NULL) JOIN files USING (part)
+        """
     )
 
 
@@ -505,70 +446,56 @@ def _placed(rows: str) -> str:
     )
 
 
-def _write_quarantine(connection: duckdb.DuckDBPyConnection, scratch: Path) -> pd.Series:
-    """Write the rows that are not valid into the scratch folder; their number by reason."""
-    target = scratch / "quarantine.parquet"
+def _write(connection: Connection, scratch: Path, fields: list[str]) -> pd.Series:
+    """Write the results into the scratch folder; the number of rows not valid, by reason."""
     connection.execute(
-        "COPY (SELECT file, row, reason, text FROM quarantine ORDER BY part, row) "
-        f"TO {literal(str(target))} (FORMAT parquet)"
+        "CREATE VIEW removed_rows AS SELECT * FROM "
+        f"({_placed('SELECT * FROM removed JOIN events USING (id)')}) JOIN files USING (part)"
     )
+    changed, kept = {}, "alive"
+    if scalar(connection, "SELECT count(*) FROM reduced"):
+        value = "coalesce(reduced.value, alive.value)"
+        changed = {"value": value, "returned": f"coalesce(returned, 0) + (alive.value - {value})"}
+        kept = "alive LEFT JOIN reduced USING (id)"
+    query = f"SELECT {_tidy(dict.fromkeys([*fields, *changed]), **changed)} FROM {kept}"
+    _copy(connection, query, scratch / "clean.parquet")
+    query = f"SELECT file, row, rule, {_tidy(fields)} FROM removed_rows ORDER BY id"
+    _copy(connection, query, scratch / "removed.parquet")
+    query = "SELECT file, row, reason, text FROM quarantine ORDER BY part, row"
+    _copy(connection, query, scratch / "quarantine.parquet")
+    quarantine = exact_path(scratch / "quarantine.parquet")
     counts = connection.execute(
-        f"SELECT reason, count(*) AS n FROM read_parquet({exact_path(target)}) "
+        f"SELECT reason, count(*) AS n FROM read_parquet({quarantine}) "
         "GROUP BY reason ORDER BY n DESC, reason"
     ).fetchall()
     return pd.Series(dict(counts), dtype="int64", name="count").rename_axis("reason")
 
 
-def _write(
-    connection: duckdb.DuckDBPyConnection,
-    scratch: Path,
-    fields: list[str],
-) -> None:
-    """Write what is kept and removed into the scratch folder."""
-    connection.execute(
-        "CREATE VIEW removed_rows AS SELECT * FROM "
-        f"({_placed('SELECT * FROM removed JOIN events USING (id)')}) JOIN files USING (part)"
-    )
-    [(reduced,)] = connection.execute("SELECT count(*) FROM reduced").fetchall()
-    names = ["alive.value" if name == "value" else name for name in fields]
-    join = ""
-    if reduced:
-        names[fields.index("value")] = "coalesce(reduced.value, alive.value) AS value"
-        returned = "alive.value - coalesce(reduced.value, alive.value)"
-        if "returned" in fields:
-            names[fields.index("returned")] = f"alive.returned + {returned} AS returned"
-        else:
-            names.append(f"{returned} AS returned")
-        join = " LEFT JOIN reduced USING (id)"
-    if "timestamp" in fields:
-        names[fields.index("timestamp")] = "timezone('UTC', timestamp) AS timestamp"
-    connection.execute(
-        f"COPY (SELECT {', '.join(names)} FROM alive{join}) "
-        f"TO {literal(str(scratch / 'clean.parquet'))} (FORMAT parquet)"
-    )
-    kept = ", ".join(
-        "timezone('UTC', timestamp) AS timestamp" if name == "timestamp" else name
-        for name in fields
-    )
-    connection.execute(
-        f"COPY (SELECT file, row, rule, {kept} FROM removed_rows ORDER BY id) "
-        f"TO {literal(str(scratch / 'removed.parquet'))} (FORMAT parquet)"
-    )
+def _tidy(fields: Iterable[str], **changed: str) -> str:
+    """SQL for the tidy columns, times with their zone."""
+    sql = {"timestamp": "timezone('UTC', timestamp)", **changed}
+    return ", ".join(f"{sql.get(name, name)} AS {name}" for name in fields)
 
 
-def _publish(scratch: Path, target: Path, account: report.CleaningReport) -> None:
+def _copy(connection: Connection, query: str, path: Path, *options: str) -> int:
+    """Write the rows of a query as Parquet; their number."""
+    form = ", ".join(["FORMAT parquet", *options])
+    return int(scalar(connection, f"COPY ({query}) TO {literal(str(path))} ({form})"))
+
+
+def _publish(scratch: Path, cleaned: Cleaned) -> None:
     """Move the results to their place, all or none: only when each is whole, they get names."""
     with ExitStack() as stack:
         # The report comes last, so where it is, all is.
-        place = stack.enter_context(io.atomic(target / "report.json"))
-        account.save(place)
-        for name in ("clean", "removed", "quarantine"):
-            place = stack.enter_context(io.atomic(target / f"{name}.parquet"))
-            shutil.move(scratch / f"{name}.parquet", place)
+        place = stack.enter_context(io.atomic(cleaned.folder / "report.json"))
+        io.write_json(place, cleaned.report.to_json())
+        for name in RESULTS[:-1]:
+            shutil.move(scratch / name, stack.enter_context(io.atomic(cleaned.folder / name)))
 
 
-def _read(path: Path) -> pd.DataFrame:
-    return _in_utc(io.read_frame(path))
+def _pandas(connection: Connection, query: str) -> pd.DataFrame:
+    table = connection.sql(query).to_arrow_table()
+    return _in_utc(table.to_pandas(types_mapper=_TEXT_TYPES.get))
 
 
 def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from helpers.cleaning import lines
 from helpers.cleaning.columns import log_columns
-from helpers.cleaning.sql import exact_path, literal
+from helpers.cleaning.sql import Connection, exact_path, literal, scalar
 from helpers.io import DatasetError
 
 SUFFIXES = tuple(
@@ -45,14 +45,13 @@ _FOREIGN = {
 _LETTERS = bytes({*range(32, 256), *b"\t\n\r\f\x0b\x1a\x1b\x1c\x1d\x1e\x1f"})
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t", "|")
-_BLOCK = 1 << 20
-"""Bytes that are looked at, or copied, at a time."""
+_BLOCK = 1 << 20  # bytes that are looked at, or copied, at a time
 
 MOST_UNPACKED = 64 << 20, 200
 """A gzip file may unpack to so many bytes, or to so many times its own size; logs shrink to a
 fifth or a twentieth."""
 
-_ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.DatetimeTZDtype, pd.ArrowDtype)
+_ENGINE_KNOWS = (pd.StringDtype, pd.CategoricalDtype, pd.ArrowDtype)
 
 Source = str | Path | pd.DataFrame | Sequence[str | Path]
 
@@ -145,7 +144,7 @@ def find(source: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def open_parts(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     source: Source,
     scratch: Path,
     columns: NamesColumns = log_columns,
@@ -193,7 +192,7 @@ def open_parts(
     return parts
 
 
-def check_plain(connection: duckdb.DuckDBPyConnection, part: Part, columns: Sequence[str]) -> None:
+def check_plain(connection: Connection, part: Part, columns: Sequence[str]) -> None:
     """Refuse columns with lists or records in their cells, which Parquet can have."""
     places = ", ".join(map(part.sql, columns))
     described = connection.execute(f"DESCRIBE SELECT {places} FROM {part.relation}").fetchall()
@@ -251,11 +250,15 @@ def _check_names(where: str, columns: Sequence[str]) -> list[str]:
     return names
 
 
+def _start(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
 def _unpacked(path: Path, target: Path) -> Path:
     """The file, or a copy of it that is not compressed; its name says nothing."""
-    with path.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            return path
+    if _start(path, 2) != b"\x1f\x8b":
+        return path
     least, times = MOST_UNPACKED
     most = max(least, times * path.stat().st_size)
     with gzip.open(path) as packed, target.open("wb") as copy:
@@ -271,8 +274,7 @@ def _unpacked(path: Path, target: Path) -> Path:
 
 def _is_parquet(path: Path, name: str) -> bool:
     """Whether a file is Parquet rather than text; what is neither is refused."""
-    with path.open("rb") as file:
-        start = file.read(4096)
+    start = _start(path, 4096)
     foreign = next((what for mark, what in _FOREIGN.items() if start.startswith(mark)), None)
     if start[:4] != b"PAR1" and start[:2] not in _UTF16:
         # Text has no such characters but for a damaged field.
@@ -284,7 +286,7 @@ def _is_parquet(path: Path, name: str) -> bool:
     return start[:4] == b"PAR1"
 
 
-def _frame(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> Part:
+def _frame(connection: Connection, frame: pd.DataFrame) -> Part:
     names = _check_names("the frame", [str(column) for column in frame.columns])
     if frame.empty:
         raise DatasetError(f"the frame has columns ({', '.join(names)}) but no rows")
@@ -301,11 +303,10 @@ def _frame(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> Part:
     return Part("frame", "given_frame", names, len(frame))
 
 
-def _parquet(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> Part:
+def _parquet(connection: Connection, path: Path, name: str) -> Part:
     relation = f"read_parquet({exact_path(path)}, hive_partitioning=false)"
-    described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-    names = _check_names(name, [row[0] for row in described])
-    [(n_rows,)] = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
+    names = _check_names(name, connection.sql(f"FROM {relation}").columns)
+    n_rows = scalar(connection, f"SELECT count(*) FROM {relation}")
     if not n_rows:
         raise DatasetError(f"{name} has columns ({', '.join(names)}) but no rows")
     relation += f" AS given({', '.join(map(_place, range(len(names))))})"
@@ -313,24 +314,16 @@ def _parquet(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> Pa
 
 
 def _text(
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    name: str,
-    scratch: Path,
-    number: int,
-    names: NamesColumns,
+    connection: Connection, path: Path, name: str, scratch: Path, number: int, names: NamesColumns
 ) -> Part:
-    with path.open("rb") as file:
-        utf16 = file.read(2) in _UTF16
-    if utf16:
+    if _start(path, 2) in _UTF16:
         # The parser itself reads nothing, without a word, where the high byte comes first.
         path = _in_utf8(path, scratch / f"utf16-{number}.csv", "utf-16", "strict")
     n_lines, is_latin = _count(path)
     if is_latin:
         # The parser's Latin-1 refuses the marks that Windows adds, such as the euro.
         path = _in_utf8(path, scratch / f"latin-{number}.csv", "cp1252", lines.AS_LATIN_1)
-    with path.open("rb") as file:
-        start = file.read(_BLOCK).splitlines()
+    start = _start(path, _BLOCK).splitlines()
     separator = _separator(start)
     first = _first_fields(start, separator, name)
     try:
@@ -396,7 +389,7 @@ def _csv(path: Path, separator: str, n_columns: int, *, header: bool) -> str:
     )
 
 
-def _n_rows(connection: duckdb.DuckDBPyConnection, relation: str, n_columns: int) -> int:
+def _n_rows(connection: Connection, relation: str, n_columns: int) -> int:
     """Rows that come out when all columns are read."""
     counts = ", ".join(f"count({_place(i)})" for i in range(n_columns))
     [(n_rows, *_)] = connection.execute(f"SELECT count(*), {counts} FROM {relation}").fetchall()

@@ -2,27 +2,25 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
-import numpy as np
 import pandas as pd
 
-from helpers import io
 from helpers.cleaning.rules import RULES, Rules, Verdicts
+from helpers.cleaning.sql import Connection, listed, scalar
 
 Level = Literal["error", "warning", "note"]
 
-MIN_REPEATED_PAIRS = 10
-"""Fewer pairs than these can all stand there twice by chance."""
+MIN_REPEATED_PAIRS = 10  # fewer pairs than these can all stand there twice by chance
 
 N_EXAMPLES = 3
 
+MANY_REFUSED = 0.1  # a larger share of the rows in quarantine is an error
+
+# A rule that takes a larger share of the rows, or of those who bought, is reported.
 MANY_ROWS, MANY_BUYERS = 0.05, 0.01
-"""A rule that takes a larger share of the rows, or of those who bought, is reported."""
 
 BOUGHT = "event = 'purchase' AND coalesce(value, 1) > 0"
 """Whoever only returned something has not bought it in this log."""
@@ -94,30 +92,20 @@ class CleaningReport:
             "findings": [vars(finding) for finding in self.findings],
         }
 
-    def save(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all."""
-        io.write_json(path, self.to_json())
-
 
 def build(
-    connection: duckdb.DuckDBPyConnection,
-    rules: Rules,
-    verdicts: Verdicts,
-    quarantine: pd.Series,
-    part_names: Sequence[str],
-    fields: Sequence[str],
+    connection: Connection, rules: Rules, verdicts: Verdicts, reasons: pd.Series, fields: list[str]
 ) -> CleaningReport:
     """Put the report together after the rules were applied.
 
     Parameters
     ----------
     connection : DuckDBPyConnection
-        With ``events``, ``alive``, ``removed_rows`` (file, row, rule and the tidy columns).
+        With ``events``, ``alive``, ``removed_rows`` (file, row, rule, tidy columns), ``files``.
     rules : Rules
     verdicts : Verdicts
-    quarantine : Series
-        Rows for each reason, the most frequent first.
-    part_names : sequence of str
+    reasons : Series
+        Rows in quarantine for each, the most frequent first.
     fields : sequence of str
         The tidy columns of this log.
 
@@ -125,53 +113,47 @@ def build(
     -------
     CleaningReport
     """
-    [(n_valid,)] = connection.execute("SELECT count(*) FROM events").fetchall()
-    n_quarantined = int(quarantine.sum())
-    n_rows = n_valid + n_quarantined
+    n_quarantined = int(reasons.sum())
+    n_rows = n_quarantined + scalar(connection, "SELECT count(*) FROM events")
     counts = dict(connection.execute("SELECT rule, count(*) FROM removed GROUP BY rule").fetchall())
-    waterfall = _waterfall(n_rows, n_quarantined, counts, rules)
+    steps = {"quarantine": n_quarantined} | {rule: counts.get(rule, 0) for rule in RULES}
+    waterfall = pd.DataFrame({"removed": pd.Series(steps, dtype="int64")}).rename_axis("step")
+    waterfall["kept"] = n_rows - waterfall["removed"].cumsum()
+    waterfall["applies"] = [rules.applies(step) for step in waterfall.index]
     _count_pairs(connection)
     sizes = pd.DataFrame(
         {"before": _sizes(connection, "n"), "after": _sizes(connection, "kept")},
         index=pd.Index(["rows", "users", "items", "pairs"], name="what"),
     )
-    findings = [
-        *_repetition(connection),
-        *_repeated_files(connection, part_names),
-        *_quarantine_findings(quarantine, n_rows),
-        *_large(connection, counts, n_rows),
-        *_netting(verdicts),
-        *_like_staff(verdicts.accounts),
-    ]
-    order = {"error": 0, "warning": 1, "note": 2}
+    findings: dict[Level, list[str]] = {
+        "error": [*_repetition(connection), *_repeated_files(connection)],
+        "warning": _large(connection, counts, n_rows),
+        "note": _notes(verdicts),
+    }
+    if n_quarantined:
+        share = n_quarantined / n_rows
+        reason, n = next(iter(reasons.items()))
+        message = (
+            f"{n_quarantined:,} of {n_rows:,} rows ({share:.2%}) are in quarantine; the most "
+            f"frequent reason: {reason} ({n:,})."
+        )
+        if share > MANY_REFUSED:
+            findings["error"].append(message)
+        else:
+            findings["warning"].insert(0, message)
     return CleaningReport(
         n_rows=n_rows,
         n_kept=int(waterfall["kept"].iloc[-1]),
         n_quarantined=n_quarantined,
         waterfall=waterfall,
-        quarantine=quarantine,
+        quarantine=reasons,
         sizes=sizes,
         examples=_examples(connection, fields),
-        findings=tuple(sorted(findings, key=lambda finding: order[finding.level])),
+        findings=tuple(Finding(level, each) for level in findings for each in findings[level]),
     )
 
 
-def _waterfall(
-    n_rows: int, n_quarantined: int, counts: dict[str, int], rules: Rules
-) -> pd.DataFrame:
-    steps = ["quarantine", *RULES]
-    removed = np.array([n_quarantined, *(counts.get(rule, 0) for rule in RULES)], dtype=np.int64)
-    return pd.DataFrame(
-        {
-            "removed": removed,
-            "kept": n_rows - np.cumsum(removed),
-            "applies": [True, *(rules.applies(rule) for rule in RULES)],
-        },
-        index=pd.Index(steps, name="step"),
-    )
-
-
-def _count_pairs(connection: duckdb.DuckDBPyConnection) -> None:
+def _count_pairs(connection: Connection) -> None:
     """Count the rows of each pair, before and after; one pass for all that follows.
 
     Hashes stand for the ids: they are a fraction of the work, and two of some millions are equal
@@ -188,7 +170,7 @@ def _count_pairs(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _sizes(connection: duckdb.DuckDBPyConnection, count: str) -> list[int]:
+def _sizes(connection: Connection, count: str) -> list[int]:
     [row] = connection.execute(
         f'SELECT sum({count}), count(DISTINCT "user"), count(DISTINCT item), count(*) '
         f"FROM pairs WHERE {count} > 0"
@@ -196,30 +178,25 @@ def _sizes(connection: duckdb.DuckDBPyConnection, count: str) -> list[int]:
     return [int(value or 0) for value in row]
 
 
-def _examples(connection: duckdb.DuckDBPyConnection, fields: Sequence[str]) -> pd.DataFrame:
+def _examples(connection: Connection, fields: list[str]) -> pd.DataFrame:
     # By content, not by place, so that the order of the rows changes nothing but file and row.
-    names = ", ".join(fields)
     time = ", timestamp" if "timestamp" in fields else ""
-    frame = connection.execute(
+    return connection.execute(
         f"""
-        SELECT rule, file, row, {names} FROM removed_rows
-        QUALIFY row_number() OVER (
-            PARTITION BY rule ORDER BY user_id{time}, item_id, event, fingerprint, file, row
-        ) <= {N_EXAMPLES}
+        SELECT rule, file, row, {", ".join(fields)} FROM (
+            SELECT *, row_number() OVER (
+                PARTITION BY rule ORDER BY user_id{time}, item_id, event, fingerprint, file, row
+            ) AS nth FROM removed_rows
+        ) WHERE nth <= {N_EXAMPLES} ORDER BY list_position({listed(RULES)}, rule), nth
         """
     ).df()
-    place = {rule: number for number, rule in enumerate(RULES)}
-    return frame.sort_values(
-        "rule", key=lambda rules: rules.map(place), kind="stable", ignore_index=True
-    )
 
 
-def _repetition(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _repetition(connection: Connection) -> list[str]:
     """Find that the whole log stands there several times over."""
     found = connection.execute("SELECT n, count(*) FROM pairs GROUP BY n").fetchall()
     n_pairs = sum(pairs for _, pairs in found)
-    times = math.gcd(*(n for n, _ in found))
-    if times < 2 or n_pairs < MIN_REPEATED_PAIRS:
+    if math.gcd(*(n for n, _ in found)) < 2 or n_pairs < MIN_REPEATED_PAIRS:
         return []
     # A view and a purchase of each pair are no repetition: each event must be repeated as well.
     counts = connection.execute(
@@ -231,67 +208,35 @@ def _repetition(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
         return []
     each = f"exactly {times}" if found == [(times, n_pairs)] else f"a multiple of {times}"
     return [
-        Finding(
-            "error",
-            f"The whole log is repeated: each of its {n_pairs:,} pairs of user and item stands "
-            f"there {each} times. A split by rows would put copies of the test set into the "
-            "training set; find out how the file was put together.",
-        )
+        f"The whole log is repeated: each of its {n_pairs:,} pairs of user and item stands "
+        f"there {each} times. A split by rows would put copies of the test set into the "
+        "training set; find out how the file was put together."
     ]
 
 
-def _repeated_files(
-    connection: duckdb.DuckDBPyConnection, part_names: Sequence[str]
-) -> list[Finding]:
+def _repeated_files(connection: Connection) -> list[str]:
     """Find files of which every row also stands in another one."""
-    if len(part_names) < 2:
+    if scalar(connection, "SELECT count(*) FROM files") < 2:
         return []
-    rows = connection.execute(
+    found = connection.execute(
         """
-        SELECT part, count(*) AS n, count(*) FILTER (elsewhere) AS repeated FROM (
-            SELECT part, min(part) OVER (PARTITION BY fingerprint)
-                <> max(part) OVER (PARTITION BY fingerprint) AS elsewhere
-            FROM events SEMI JOIN (
-                SELECT fingerprint FROM events GROUP BY fingerprint
-                HAVING min(part) <> max(part)
-            ) USING (fingerprint)
-        ) GROUP BY part ORDER BY part
+        SELECT file, count(*) FROM events JOIN files USING (part) LEFT JOIN (
+            SELECT fingerprint, true AS elsewhere FROM events
+            GROUP BY fingerprint HAVING min(part) <> max(part)
+        ) USING (fingerprint)
+        GROUP BY part, file HAVING count(*) = count(elsewhere) ORDER BY part
         """
     ).fetchall()
-    totals = dict(connection.execute("SELECT part, count(*) FROM events GROUP BY part").fetchall())
     return [
-        Finding(
-            "error",
-            f"Every row of {part_names[part]} ({n:,}) also stands in another file: it was "
-            "exported, or copied, twice.",
-        )
-        for part, n, repeated in rows
-        if repeated == totals[part]
+        f"Every row of {file} ({n:,}) also stands in another file: it was exported, or copied, "
+        "twice."
+        for file, n in found
     ]
 
 
-def _quarantine_findings(quarantine: pd.Series, n_rows: int) -> list[Finding]:
-    if quarantine.empty:
-        return []
-    n_quarantined = int(quarantine.sum())
-    share = n_quarantined / n_rows
-    reason, n = next(iter(quarantine.items()))
-    return [
-        Finding(
-            "error" if share > 0.1 else "warning",
-            f"{n_quarantined:,} of {n_rows:,} rows ({share:.2%}) are in quarantine; the most "
-            f"frequent reason: {reason} ({n:,}).",
-        )
-    ]
-
-
-def _large(
-    connection: duckdb.DuckDBPyConnection, counts: dict[str, int], n_rows: int
-) -> list[Finding]:
+def _large(connection: Connection, counts: Mapping[str, int], n_rows: int) -> list[str]:
     """Report the rules that took many rows, or the last purchase of many buyers."""
-    [(n_buyers,)] = connection.execute(
-        f"SELECT count(DISTINCT user_id) FROM events WHERE {BOUGHT}"
-    ).fetchall()
+    n_buyers = scalar(connection, f"SELECT count(DISTINCT user_id) FROM events WHERE {BOUGHT}")
     lost = dict(
         connection.execute(
             f"""
@@ -302,47 +247,33 @@ def _large(
         ).fetchall()
     )
     return [
-        Finding(
-            "warning",
-            f"The rule '{rule}' removed {counts[rule]:,} rows ({counts[rule] / n_rows:.1%}) and "
-            f"the last purchase of {lost.get(rule, 0):,} of {n_buyers:,} buyers: {what}. Look at "
-            "the examples; if they are good rows, change the rule or switch it off.",
-        )
+        f"The rule '{rule}' removed {counts[rule]:,} rows ({counts[rule] / n_rows:.1%}) and "
+        f"the last purchase of {lost.get(rule, 0):,} of {n_buyers:,} buyers: {what}. Look at "
+        "the examples; if they are good rows, change the rule or switch it off."
         for rule, what in RULES.items()
         if counts.get(rule, 0) > MANY_ROWS * n_rows or lost.get(rule, 0) > MANY_BUYERS * n_buyers
     ]
 
 
-def _like_staff(accounts: pd.DataFrame) -> list[Finding]:
-    suspects = list(accounts.index[accounts["like_staff"]]) if len(accounts) else []
-    if not suspects:
-        return []
-    few = ", ".join(map(str, suspects[:5])) + (", ..." if len(suspects) > 5 else "")
-    return [
-        Finding(
-            "note",
-            f"{len(suspects):,} accounts look at much in office hours and hardly buy ({few}). "
-            "They are kept; if they are staff, name them (staff_users, staff_addresses).",
-        )
-    ]
-
-
-def _netting(verdicts: Verdicts) -> list[Finding]:
+def _notes(verdicts: Verdicts) -> list[str]:
+    """Say what was done to returns, and who looks like staff."""
     found = []
     if verdicts.n_reduced:
         found.append(
-            Finding(
-                "note",
-                f"{verdicts.n_reduced:,} purchases were returned in part and are kept with what "
-                "is left (column returned).",
-            )
+            f"{verdicts.n_reduced:,} purchases were returned in part and are kept with what "
+            "is left (column returned)."
         )
     if verdicts.n_unmatched:
         found.append(
-            Finding(
-                "note",
-                f"{verdicts.n_unmatched:,} returns have no purchase in the log, or a smaller one: "
-                "it was made before the log begins.",
-            )
+            f"{verdicts.n_unmatched:,} returns have no purchase in the log, or a smaller one: "
+            "it was made before the log begins."
+        )
+    accounts = verdicts.accounts
+    suspects = list(accounts.index[accounts["like_staff"]]) if len(accounts) else []
+    if suspects:
+        few = ", ".join(map(str, suspects[:5])) + (", ..." if len(suspects) > 5 else "")
+        found.append(
+            f"{len(suspects):,} accounts look at much in office hours and hardly buy ({few}). "
+            "They are kept; if they are staff, name them (staff_users, staff_addresses)."
         )
     return found

@@ -6,7 +6,7 @@ are rows kept plus rows removed, always. None depends on the order of the rows.
 
 import difflib
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -17,7 +17,7 @@ import duckdb
 import pandas as pd
 
 from helpers.cleaning import accounts
-from helpers.cleaning.sql import literal
+from helpers.cleaning.sql import Connection, literal, scalar
 from helpers.io import DatasetError
 
 RULES = {
@@ -225,7 +225,7 @@ class Verdicts:
     n_unmatched: int
 
 
-def apply(connection: duckdb.DuckDBPyConnection, rules: Rules) -> Verdicts:
+def apply(connection: Connection, rules: Rules) -> Verdicts:
     """Fill the table ``removed`` (id, rule) from the view ``events``.
 
     Parameters
@@ -251,15 +251,9 @@ def apply(connection: duckdb.DuckDBPyConnection, rules: Rules) -> Verdicts:
     n_unmatched = _net(connection, rules) if rules.applies("cancelled purchases") else 0
     found = accounts.classify(connection, rules)
     if rules.applies("bots") and len(found):
-        bots = pd.DataFrame({"user_id": found.index[found["is_bot"]].astype("str")})
-        connection.register("bots", bots)
-        connection.execute(
-            "INSERT INTO removed SELECT id, 'bots' FROM alive SEMI JOIN bots USING (user_id)"
-        )
-        connection.unregister("bots")
-    [(n_reduced,)] = connection.execute(
-        "SELECT count(*) FROM reduced ANTI JOIN removed USING (id)"
-    ).fetchall()
+        is_bot = _among(connection, "user_id", "bots", found.index[found["is_bot"]])
+        connection.execute(f"INSERT INTO removed SELECT id, 'bots' FROM alive WHERE {is_bot}")
+    n_reduced = scalar(connection, "SELECT count(*) FROM reduced ANTI JOIN removed USING (id)")
     return Verdicts(found, n_reduced, n_unmatched)
 
 
@@ -297,46 +291,37 @@ def _is_crawler(agent: str) -> bool:
     return any("http-library" not in each for each in tags)
 
 
-def _row_rules(connection: duckdb.DuckDBPyConnection, rules: Rules) -> None:
+def _row_rules(connection: Connection, rules: Rules) -> None:
     """The rules that need nothing but the row."""
 
     def distinct(column: str) -> list[str]:
         query = f"SELECT DISTINCT {column} FROM events WHERE {column} IS NOT NULL"
         return [text for (text,) in connection.execute(query).fetchall()]
 
-    networks = rules.networks()
-    tables = {
-        "crawlers": [agent for agent in distinct("user_agent") if _is_crawler(agent)],
-        "staff_users": list(map(str, rules.staff_users)),
-        "staff_addresses": [a for a in distinct("address") if _is_in(a, networks)]
-        if networks
-        else [],
-    }
-    for table, names in tables.items():
-        connection.register(table, pd.DataFrame({"name": pd.Series(names, dtype="str")}))
-    # 0 is nobody, but where users are numbered from 0 on.
-    [(numbered,)] = connection.execute(
-        "SELECT count(DISTINCT user_id) FROM events WHERE user_id = '1' OR user_id = '2'"
-    ).fetchall()
-    [(zone,)] = connection.execute("SELECT current_setting('TimeZone')").fetchall()
-    start, end = (moment.tz_convert(None).isoformat() for moment in rules.period(zone))
+    agents, networks = distinct("user_agent"), rules.networks()
+    staff = [each for each in distinct("address") if _is_in(each, networks)] if networks else []
     service = f"regexp_full_match(item_id, {literal(rules.service_items)}, 'i')"
+    # 0 is nobody, but where users are numbered from 0 on.
+    numbered = scalar(
+        connection,
+        "SELECT count(DISTINCT user_id) = 2 FROM events WHERE user_id = '1' OR user_id = '2'",
+    )
+    zone = scalar(connection, "SELECT current_setting('TimeZone')")
+    start, end = (moment.tz_convert(None).isoformat() for moment in rules.period(zone))
     hits = {
-        "missing user": "user_id IS NULL" if numbered == 2 else "coalesce(user_id, '0') = '0'",
+        "missing user": "user_id IS NULL" if numbered else "coalesce(user_id, '0') = '0'",
         "missing item": "item_id IS NULL",
         "dates out of range": f"timestamp NOT BETWEEN '{start}' AND '{end}'",
         "cancellations": _is_return(rules),
         "quantity": "event = 'purchase' AND value <= 0",
         "price": "event = 'purchase' AND price <= 0",
-        "service items": "coalesce(order_id, price::TEXT) IS NOT NULL "
-        "AND item_id IN (FROM service)",
-        "declared bots": "user_agent IN (FROM crawlers)",
-        "staff": "user_id IN (FROM staff_users) OR address IN (FROM staff_addresses)",
+        "service items": "coalesce(order_id, price::TEXT) IS NOT NULL AND item_id IN ("
+        f"SELECT DISTINCT item_id FROM events WHERE {service if rules.service_items else 'false'})",
+        "declared bots": _among(connection, "user_agent", "crawlers", filter(_is_crawler, agents)),
+        "staff": _among(connection, "user_id", "staff_users", map(str, rules.staff_users))
+        + " OR "
+        + _among(connection, "address", "staff_addresses", staff),
     }
-    connection.execute(
-        "CREATE TABLE service AS SELECT DISTINCT item_id FROM events "
-        f"WHERE {service if rules.service_items else 'false'}"
-    )
     cases = " ".join(
         f"WHEN {hit} THEN {literal(rule)}" for rule, hit in hits.items() if rules.applies(rule)
     )
@@ -347,6 +332,12 @@ def _row_rules(connection: duckdb.DuckDBPyConnection, rules: Rules) -> None:
         )
 
 
+def _among(connection: Connection, column: str, table: str, texts: Iterable[str]) -> str:
+    """SQL for "is one of these"; they stand in a table, since they may be many."""
+    connection.register(table, pd.DataFrame({"text": pd.Series(list(texts), dtype="str")}))
+    return f"{column} IN (FROM {table})"
+
+
 def _is_in(address: str, networks: list[IPv4Network | IPv6Network]) -> bool:
     try:
         found = ip_address(address.strip())
@@ -355,75 +346,58 @@ def _is_in(address: str, networks: list[IPv4Network | IPv6Network]) -> bool:
     return any(found in network for network in networks)
 
 
-def _duplicates(connection: duckdb.DuckDBPyConnection) -> None:
+def _duplicates(connection: Connection) -> None:
     """All rows but one of those that are equal in every column, in a log with a clock.
 
     Two purchases of one item on one day are two, where the log knows the day only.
     """
-    [(has_clock,)] = connection.execute(
-        "SELECT coalesce(bool_or(epoch_us(timestamp) % 86400000000 <> 0), false) FROM events"
-    ).fetchall()
-    if not has_clock:
+    clock = "SELECT bool_or(epoch_us(timestamp) % 86400000000 <> 0) FROM events"
+    if not scalar(connection, clock):
         return
     # Few rows share a fingerprint with another: only those are compared (a fingerprint alone
     # could be shared by chance; user, item and time settle it).
     connection.execute(
         """
         INSERT INTO removed
-        SELECT id, 'duplicates' FROM (
-            SELECT id, row_number() OVER (
-                PARTITION BY fingerprint, user_id, item_id, timestamp ORDER BY id
-            ) AS nth
-            FROM alive SEMI JOIN (
-                SELECT fingerprint FROM events GROUP BY fingerprint HAVING count(*) > 1
-            ) USING (fingerprint)
-        ) WHERE nth > 1
+        SELECT id, 'duplicates' FROM alive SEMI JOIN (
+            SELECT fingerprint FROM events GROUP BY fingerprint HAVING count(*) > 1
+        ) USING (fingerprint)
+        QUALIFY row_number() OVER (
+            PARTITION BY fingerprint, user_id, item_id, timestamp ORDER BY id) > 1
         """
     )
 
 
-def _near_duplicates(connection: duckdb.DuckDBPyConnection, seconds: float) -> None:
+def _near_duplicates(connection: Connection, seconds: float) -> None:
     """Clicks that follow another one of the same user, item and event within seconds."""
     gap = round(seconds * 1e6)
     width = max(2 * gap, 1)
     # Two events within the gap share a bucket of twice the gap in one of two shifted grids; so
     # only the few that share one are sorted.
-    connection.execute(
-        """
-        CREATE TABLE clicks AS
-        SELECT id, hash(user_id, item_id, event) AS what, epoch_us(timestamp) AS moment, fingerprint
-        FROM alive
-        WHERE event <> 'purchase' AND timestamp IS NOT NULL
-            AND user_id IS NOT NULL AND item_id IS NOT NULL
-        """
-    )
-    grids = sorted({0, gap})
-    for shift in grids:
-        connection.execute(
-            f"CREATE TABLE crowded_{shift} AS "
-            f"SELECT what, (moment + {shift}) // {width} AS bucket FROM clicks "
-            "GROUP BY ALL HAVING count(*) > 1"
-        )
     candidates = " UNION ".join(
-        f"SELECT clicks.* FROM clicks SEMI JOIN crowded_{shift} AS c "
-        f"ON clicks.what = c.what AND (moment + {shift}) // {width} = c.bucket"
-        for shift in grids
+        f"""
+        SELECT clicks.* FROM clicks SEMI JOIN (
+            SELECT what, (moment + {shift}) // {width} AS bucket FROM clicks
+            GROUP BY ALL HAVING count(*) > 1
+        ) AS crowded ON clicks.what = crowded.what AND (moment + {shift}) // {width} = bucket
+        """
+        for shift in sorted({0, gap})
     )
     connection.execute(
         f"""
-        INSERT INTO removed
-        SELECT id, 'near duplicates' FROM (
-            SELECT id, moment - lag(moment) OVER (
-                PARTITION BY what ORDER BY moment, fingerprint, id
-            ) AS gap
-            FROM ({candidates})
-        ) WHERE gap <= {gap}
+        CREATE TABLE clicks AS
+        SELECT id, hash(user_id, item_id, event) AS what, epoch_us(timestamp) AS moment, fingerprint
+        FROM alive WHERE event <> 'purchase' AND timestamp IS NOT NULL
+            AND user_id IS NOT NULL AND item_id IS NOT NULL;
+        INSERT INTO removed SELECT id, 'near duplicates' FROM ({candidates})
+        QUALIFY moment - lag(moment) OVER (
+            PARTITION BY what ORDER BY moment, fingerprint, id) <= {gap};
+        DROP TABLE clicks
         """
     )
-    connection.execute("DROP TABLE clicks")
 
 
-def _net(connection: duckdb.DuckDBPyConnection, rules: Rules) -> int:
+def _net(connection: Connection, rules: Rules) -> int:
     """Net returns against the purchases that they cancel; the number without such a purchase.
 
     A return of n pieces first takes back the latest earlier purchase of exactly n that is still
@@ -433,6 +407,10 @@ def _net(connection: duckdb.DuckDBPyConnection, rules: Rules) -> int:
     """
     returns = f"({_is_return(rules)} OR value < 0)"
     time = "coalesce(timestamp, TIMESTAMP '1970-01-01')"
+    ordered = "ORDER BY moment, back, fingerprint, id"
+    exact = _stack("1", f"PARTITION BY user_id, item_id, n {ordered}", "lines")
+    rest = "(SELECT * FROM lines ANTI JOIN matched USING (id))"
+    partly = _stack("n", f"PARTITION BY user_id, item_id {ordered}", rest)
     connection.execute(
         f"""
         CREATE TABLE lines AS
@@ -451,56 +429,29 @@ def _net(connection: duckdb.DuckDBPyConnection, rules: Rules) -> int:
              FROM usable WHERE back ORDER BY id)
         )
         SELECT * FROM once SEMI JOIN (SELECT user_id, item_id FROM once WHERE back)
-            USING (user_id, item_id)
-        """
-    )
-    ordered = "ORDER BY moment, back, fingerprint, id"
-    exact = _stack("1", f"PARTITION BY user_id, item_id, n {ordered}", "lines")
-    connection.execute(
-        f"CREATE TABLE matched AS SELECT id, back FROM ({exact}) "
-        "WHERE CASE WHEN back THEN before > 0 ELSE coalesce(lowest < stock, false) END"
-    )
-    rest = "SELECT * FROM lines ANTI JOIN matched USING (id)"
-    partly = _stack("n", f"PARTITION BY user_id, item_id {ordered}", f"({rest})")
-    connection.execute(
-        f"CREATE TABLE partly AS SELECT id, back, n, before, "
-        f"greatest(0, least(n, coalesce(lowest, stock) - before)) AS left_over FROM ({partly})"
-    )
-    connection.execute(
-        """
-        INSERT INTO removed
-        SELECT id, 'cancelled purchases' FROM (
+            USING (user_id, item_id);
+        CREATE TABLE matched AS SELECT id, back FROM ({exact})
+        WHERE CASE WHEN back THEN before > 0 ELSE coalesce(lowest < stock, false) END;
+        CREATE TABLE partly AS SELECT id, back, n, before,
+            greatest(0, least(n, coalesce(lowest, stock) - before)) AS left_over FROM ({partly});
+        INSERT INTO removed SELECT id, 'cancelled purchases' FROM (
             SELECT id FROM matched WHERE NOT back
-            UNION ALL SELECT id FROM partly WHERE NOT back AND left_over < 1e-9
-        )
+            UNION ALL SELECT id FROM partly WHERE NOT back AND left_over < 1e-9);
+        INSERT INTO reduced SELECT id, left_over FROM partly
+        WHERE NOT back AND left_over >= 1e-9 AND left_over < n - 1e-9
         """
     )
-    connection.execute(
-        "INSERT INTO reduced SELECT id, left_over FROM partly "
-        "WHERE NOT back AND left_over >= 1e-9 AND left_over < n - 1e-9"
-    )
-    [(unmatched,)] = connection.execute(
-        "SELECT count(*) FROM partly WHERE back AND before < n - 1e-9"
-    ).fetchall()
-    return int(unmatched)
+    unmatched = "SELECT count(*) FROM partly WHERE back AND before < n - 1e-9"
+    return int(scalar(connection, unmatched))
 
 
 def _stack(amount: str, window: str, table: str) -> str:
     """SQL for the stock before and after each line, and the lowest stock after it."""
     return f"""
-        SELECT *, min(stock) OVER (
-            {window} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
-        ) AS lowest FROM (
-            SELECT *, total - least(0, min(total) OVER ({window})) AS stock,
-                coalesce(
-                    total - signed - least(0, min(total) OVER (
-                        {window} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                    )), 0
-                ) AS before
-            FROM (
-                SELECT *, CASE WHEN back THEN -{amount} ELSE {amount} END AS signed,
-                    sum(CASE WHEN back THEN -{amount} ELSE {amount} END) OVER ({window}) AS total
-                FROM {table}
-            )
-        )
+        SELECT *, coalesce(lag(stock) OVER ({window}), 0) AS before, min(stock) OVER (
+            {window} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS lowest
+        FROM (
+            SELECT *, total - least(0, min(total) OVER ({window})) AS stock FROM (
+                SELECT *, sum(CASE WHEN back THEN -{amount} ELSE {amount} END) OVER ({window})
+                    AS total FROM {table}))
     """

@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import duckdb
 import pandas as pd
 
 from helpers.cleaning.columns import NULLS, ROLES, resolve_columns
 from helpers.cleaning.reading import Part, check_plain
-from helpers.cleaning.sql import literal
+from helpers.cleaning.sql import Connection, listed, literal
 from helpers.io import DatasetError
 
 FIELDS = {
@@ -34,6 +33,7 @@ NOBODY = frozenset({"guest", "anonymous", "(not set)", "-1", "-1.0"})
 """User ids, in lower case, of rows without a known user; of 0 a rule decides."""
 
 LONGEST_ID = 256
+_Columns = dict[str, dict[str, str]]
 LARGEST = 1e9
 """A quantity or price beyond this is no quantity or price."""
 
@@ -46,29 +46,23 @@ class Layout:
     ----------
     columns : dict of str to dict
         For each part: role to column.
-    roles : tuple of str
-        The roles that any part has, in the order of :data:`FIELDS`.
-    known_events : bool
-        Whether the names of events are those of a store (:data:`EVENTS`).
+    fields : list of str
+        Columns of the tidy frame.
+    events : dict of str to str
+        Names of events, in letters alone, with their meaning; none if the log has no known one.
     day_first : dict of str to bool
         For each part with times: whether 3/4/2024 has the day first; None where the text has no
         such date.
     """
 
-    columns: dict[str, dict[str, str]]
-    roles: tuple[str, ...]
-    known_events: bool
+    columns: _Columns
+    fields: list[str]
+    events: dict[str, str]
     day_first: dict[str, bool | None]
-
-    @property
-    def fields(self) -> list[str]:
-        """Columns of the tidy frame."""
-        always = ("user", "item", "value", "event")
-        return [FIELDS[role] for role in FIELDS if role in self.roles or role in always]
 
 
 def layout(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     parts: Sequence[Part],
     columns: Mapping[str, str],
     events: Mapping[str, str],
@@ -100,7 +94,7 @@ def layout(
         If a part has no user or item, a given column is nowhere, or dates could be read in both
         ways.
     """
-    found: dict[str, dict[str, str]] = {}
+    found: _Columns = {}
     for part in parts:
         given = {role: name for role, name in columns.items() if name in part.columns}
         try:
@@ -115,11 +109,11 @@ def layout(
                 f"there is no column {name!r} for {role!r} in any file; the first has the columns "
                 f"{', '.join(parts[0].columns)}{found_by}"
             )
-    filled = tuple(role for role in FIELDS if any(role in each for each in found.values()))
+    filled = {"user", "item", "value", "event"}.union(*found.values())
     return Layout(
         columns=found,
-        roles=filled,
-        known_events=_events_known(connection, parts, found, events),
+        fields=[field for role, field in FIELDS.items() if role in filled],
+        events=_events(connection, parts, found, events),
         day_first={
             part.name: _day_first(connection, part, found[part.name]["timestamp"], day_first)
             for part in parts
@@ -128,22 +122,20 @@ def layout(
     )
 
 
-def select(part: Part, plan: Layout, events: Mapping[str, str], reasons: Mapping[str, str]) -> str:
+def select(part: Part, plan: Layout, reasons: Mapping[str, str]) -> str:
     """Write the query that turns a part's text into typed columns.
 
     Parameters
     ----------
     part : Part
     plan : Layout
-    events : mapping of str to str
-        Further names of events.
     reasons : mapping of str to str
         What is not valid (:func:`faults`).
 
     Returns
     -------
     str
-        SQL with the columns of :attr:`Layout.fields`; ``fingerprint`` (UBIGINT), the hash of all
+        SQL with the columns of :data:`FIELDS`; ``fingerprint`` (UBIGINT), the hash of all
         columns of the file as they are there; ``reason``, the first one for which the row is not
         valid, or NULL; and for such a row, its ``text``.
 
@@ -161,7 +153,7 @@ def select(part: Part, plan: Layout, events: Mapping[str, str], reasons: Mapping
         read.append(f"unless_among(text_{role}, {nulls}) AS text_{role}")
     text = {role: f"text_{role}" if role in column else "NULL::VARCHAR" for role in FIELDS}
     # The event comes first, since the quantity depends on it.
-    sql = {"event": _event(text["event"], plan, events) if "event" in column else "'purchase'"}
+    sql = {"event": _event(text["event"], plan.events) if "event" in column else "'purchase'"}
     sql |= text | sql
     sql |= {role: f"id_text({text[role]})" for role in ("user", "item", "order")}
     sql["price"] = f"number({text['price']})"
@@ -169,13 +161,12 @@ def select(part: Part, plan: Layout, events: Mapping[str, str], reasons: Mapping
     sql["timestamp"] = f"moment({text['timestamp']}, {plan.day_first.get(part.name) or False})"
     quantity = f"number({text['value']})" if "value" in column else "1::DOUBLE"
     sql["value"] = f"coalesce({quantity}, CASE WHEN event <> 'purchase' THEN 1::DOUBLE END)"
-    typed = ", ".join(f"{sql[r]} AS {FIELDS[r]}" for r in sql if FIELDS[r] in plan.fields)
-    tidy = ", ".join(plan.fields)
+    typed = ", ".join(f"{sql[r]} AS {FIELDS[r]}" for r in sql)
     # By name, since files of one log may order their columns differently.
     raw = [part.sql(name) for name in sorted(part.columns)]
     cases = " ".join(f"WHEN {fault} THEN {literal(reason)}" for reason, fault in reasons.items())
     return (
-        f"SELECT {tidy}, fingerprint, reason, "
+        f"SELECT {', '.join(FIELDS.values())}, fingerprint, reason, "
         f"CASE WHEN reason IS NOT NULL THEN {_line(part)} END AS text FROM ("
         f"SELECT *, CASE {cases} END AS reason FROM ("
         f"SELECT {', '.join(raw)}, {typed}, hash({', '.join(raw)}) AS fingerprint FROM ("
@@ -209,15 +200,14 @@ def faults(plan: Layout, *, strict: bool = False) -> dict[str, str]:
         found[long] = f"length({what}_id) > {LONGEST_ID}"
     found["quantity is missing"] = "value IS NULL"
     for what, name in (("quantity", "value"), ("price", "price"), ("returned", "returned")):
-        if name in plan.fields:
-            found[f"{what} is no number up to {LARGEST:.0e}"] = f"NOT abs({name}) <= {LARGEST}"
+        found[f"{what} is no number up to {LARGEST:.0e}"] = f"NOT abs({name}) <= {LARGEST}"
     if strict:
         found["quantity is negative"] = "value < 0"
     else:
         found["event is missing"] = "event IS NULL"
-        if plan.known_events:
+        if plan.events:
             found["unknown event"] = " AND ".join(f"event <> '{event}'" for event in EVENTS)
-    if "timestamp" in plan.roles:
+    if "timestamp" in plan.fields:
         start, end = "1900-01-01", "2200-01-01"
         if strict:
             start = "1970-01-01"
@@ -253,10 +243,6 @@ def words(texts: Iterable[str]) -> str:
     """
     between = chr(31)  # which stands in no text that is valid
     return literal(between.join(["", *texts, ""]))
-
-
-def _list(texts: Iterable[str]) -> str:
-    return f"[{', '.join(map(literal, texts))}]"
 
 
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
@@ -319,57 +305,45 @@ CREATE MACRO moment(t, day_first) AS CASE
     WHEN regexp_matches(t, '[0-9]') THEN coalesce(utc(try_strptime(t, :named_months)), timezone(
         'UTC', try_strptime(t, ['%d/%b/%Y:%H:%M:%S %z', '%a, %d %b %Y %H:%M:%S %z']))) END;
 """.replace(":nulls", words(sorted(NULLS)))
-    .replace(":long_years", _list(f"%d/%m/%Y{clock}" for clock in _CLOCKS))
-    .replace(":short_years", _list(f"%d/%m/%y{clock}" for clock in _CLOCKS))
-    .replace(":named_months", _list(_NAMED_MONTHS))
+    .replace(":long_years", listed(f"%d/%m/%Y{clock}" for clock in _CLOCKS))
+    .replace(":short_years", listed(f"%d/%m/%y{clock}" for clock in _CLOCKS))
+    .replace(":named_months", listed(_NAMED_MONTHS))
 )
 """How the text of a column is read, for the SQL of a connection."""
 
 
-def _event_names(events: Mapping[str, str]) -> dict[str, str]:
-    """Each name of an event, without case and punctuation; what the user says, counts."""
-    usual = {name: event for event, names in EVENTS.items() for name in names.split()}
-    return usual | {re.sub("[_ -]", "", name.lower()): event for name, event in events.items()}
-
-
-def _event(text: str, plan: Layout, events: Mapping[str, str]) -> str:
+def _event(text: str, names: Mapping[str, str]) -> str:
     """The event by the name that a store has for it; other names stay as they are."""
-    if not plan.known_events:
+    if not names:
         return f"lower({text})"
-    named = _event_names(events)
-    pairs = ", ".join(f"{literal(name)}: {literal(named[name])}" for name in named)
+    pairs = ", ".join(f"{literal(name)}: {literal(event)}" for name, event in names.items())
     # First the names that need no change, since to look for the others takes time.
-    unchanged = words(event for event in EVENTS if named.get(event.replace("_", "")) == event)
+    unchanged = words(event for event in EVENTS if names.get(event.replace("_", "")) == event)
     return (
         f"CASE WHEN among({text}, {unchanged}) THEN {text} "
         f"ELSE coalesce(MAP {{{pairs}}}[spelled({text})], {text}) END"
     )
 
 
-def _events_known(
-    connection: duckdb.DuckDBPyConnection,
-    parts: Sequence[Part],
-    found: Mapping[str, Mapping[str, str]],
-    events: Mapping[str, str],
-) -> bool:
-    """Whether any part holds an event that stores have."""
-    wrong = sorted(set(events.values()) - set(EVENTS))
+def _events(
+    connection: Connection, parts: Sequence[Part], found: _Columns, given: Mapping[str, str]
+) -> dict[str, str]:
+    """Each name of an event, if any part holds one; what the user says, counts."""
+    wrong = sorted(set(given.values()) - set(EVENTS))
     if wrong:
         raise DatasetError(f"events maps to {wrong}, expected some of {', '.join(EVENTS)}")
-    known = words(_event_names(events))
-    return any(
-        connection.execute(
-            f"SELECT true FROM {part.relation} WHERE among(spelled(trimmed("
-            f"CAST({part.sql(found[part.name]['event'])} AS VARCHAR))), {known}) LIMIT 1"
-        ).fetchall()
-        for part in parts
-        if "event" in found[part.name]
-    )
+    names = {name: event for event, usual in EVENTS.items() for name in usual.split()}
+    names |= {re.sub("[_ -]", "", str(name).lower()): event for name, event in given.items()}
+    for part in parts:
+        if "event" in found[part.name]:
+            event = f"spelled(trimmed(CAST({part.sql(found[part.name]['event'])} AS VARCHAR)))"
+            query = f"SELECT true FROM {part.relation} WHERE among({event}, {words(names)}) LIMIT 1"
+            if connection.execute(query).fetchall():
+                return names
+    return {}
 
 
-def _day_first(
-    connection: duckdb.DuckDBPyConnection, part: Part, column: str, given: bool | None
-) -> bool | None:
+def _day_first(connection: Connection, part: Part, column: str, given: bool | None) -> bool | None:
     """Whether 3/4/2024 is in April, by which reading makes sense of more rows of the part."""
     if given is not None:
         return given
