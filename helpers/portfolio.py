@@ -296,8 +296,9 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
         why = "It was left out, since orders, sessions and a split in time need times."
         left_out |= dict.fromkeys((7, 8), why)
     elif not log["timestamp"].between(*(period := Rules().period("UTC"))).any():
-        why = f"It was left out, since no row has a time from {period[0]:%Y} to now: correct them."
-        left_out |= dict.fromkeys((7, 8), why)
+        said = f"No row has a time from {period[0]:%Y} to now, so times are no more than an order"
+        sentences.append(f"{said}.")
+        left_out |= dict.fromkeys((7, 8), f"It was left out. {said}: correct them.")
     return sentences, left_out
 
 
