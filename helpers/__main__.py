@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         ("event", "name=event", '"wishlist=cart"'),
     ):
         clean.add_argument(f"--{name}", action="append", default=[], metavar=metavar, help=what)
+    clean.add_argument("--memory", default="1GB", help="for the engine (%(default)s)")
     clean.add_argument("--zone", default="UTC", help="of times that have none (%(default)s)")
     clean.add_argument(
         "--day-first", action=argparse.BooleanOptionalAction, help="how 3/4/2024 is meant"
@@ -173,6 +174,7 @@ def _clean(options: argparse.Namespace) -> None:
         options.to,
         events=_pairs(options.event),
         zone=options.zone,
+        memory=options.memory,
         day_first=options.day_first,
     )
     for finding in cleaned.report.findings:

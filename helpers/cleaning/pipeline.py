@@ -1,6 +1,5 @@
 """From any event log to the tidy frame, in streaming, with an account of every row."""
 
-import os
 import shutil
 import tempfile
 import weakref
@@ -95,7 +94,6 @@ def clean(
     zone: str = "UTC",
     day_first: bool | None = None,
     memory: str = MEMORY,
-    threads: int | None = None,
 ) -> Cleaned:
     """Turn an event log into the tidy frame, and say exactly what was done.
 
@@ -118,8 +116,6 @@ def clean(
         How ``3/4/2024`` is meant, where the dates themselves do not tell.
     memory : str
         What the engine may hold in memory, as DuckDB writes it.
-    threads : int, optional
-        Of the engine; by default one for each processor. Changes nothing but the speed.
 
     Returns
     -------
@@ -152,18 +148,16 @@ def clean(
     >>> cleaned.report.removed("missing user"), cleaned.report.removed("duplicates")
     (1, 1)
     """
-    whole = threads is None or (isinstance(threads, int) and threads > 0)
     _check(
         rules=(rules, isinstance(rules, Rules), "cleaning.Rules(...)"),
         columns=(columns, isinstance(columns, Mapping | None), "a mapping of text to text"),
         events=(events, isinstance(events, Mapping | None), "a mapping of text to text"),
         day_first=(day_first, isinstance(day_first, bool | None), "True, False or None"),
-        threads=(threads, whole, "a whole number of at least 1"),
         to=(to, isinstance(to, str | Path | None), "the path of a folder"),
     )
     if to is not None:
         _check_target(Path(to), source)
-    with _engine(memory, threads, zone) as (connection, scratch):
+    with _engine(zone, memory) as (connection, scratch):
         parts = reading.open_parts(connection, source, scratch)
         plan = schema.layout(connection, parts, columns or {}, events or {}, day_first)
         _type(connection, scratch, parts, plan)
@@ -237,7 +231,7 @@ def read_log(
         If the file or its columns cannot be read, or more than half of its rows are not valid.
     """
     notes = []
-    with _engine(MEMORY, None, "UTC") as (connection, scratch):
+    with _engine() as (connection, scratch):
         [part] = reading.open_parts(connection, [path], scratch)
         plan = schema.layout(connection, [part], columns, {}, None, LOG_ROLES)
         found = plan.columns[part.name]
@@ -309,7 +303,7 @@ def read_items(path: str | Path) -> pd.DataFrame:
     DatasetError
         If the file cannot be read.
     """
-    with _engine(MEMORY, None, "UTC") as (connection, scratch):
+    with _engine() as (connection, scratch):
         [part] = reading.open_parts(connection, [path], scratch, item_columns)
         names = item_columns(part.columns) or part.columns
         found = {
@@ -348,12 +342,12 @@ def column_names(source: Source) -> dict[str, list[str]]:
     DatasetError
         If a file cannot be read as a whole.
     """
-    with _engine(MEMORY, 1, "UTC") as (connection, scratch):
+    with _engine() as (connection, scratch):
         return {part.name: part.columns for part in reading.open_parts(connection, source, scratch)}
 
 
 @contextmanager
-def _engine(memory: str, threads: int | None, zone: str) -> Iterator[tuple[Connection, Path]]:
+def _engine(zone: str = "UTC", memory: str = MEMORY) -> Iterator[tuple[Connection, Path]]:
     """A database of its own, and a folder for what does not fit into memory."""
     try:
         ZoneInfo(zone)
@@ -363,7 +357,6 @@ def _engine(memory: str, threads: int | None, zone: str) -> Iterator[tuple[Conne
         scratch = Path(folder)
         config: dict[str, Any] = {
             "memory_limit": memory,
-            "threads": threads or os.cpu_count() or 1,
             "temp_directory": str(scratch / "spill"),
         }
         try:
@@ -380,7 +373,8 @@ def _engine(memory: str, threads: int | None, zone: str) -> Iterator[tuple[Conne
                 yield connection, scratch
         except duckdb.OutOfMemoryException as error:
             raise DatasetError(
-                f"memory is {memory!r}, too little for this log; give more, or fewer threads"
+                f"memory is {memory!r}, too little for this log; `make tidy LOG=... TO=... "
+                "OPTIONS='--memory 4GB'` cleans it with more, and a run can take what it writes"
             ) from error
         except duckdb.Error as error:
             is_full = "No space" in str(error)
