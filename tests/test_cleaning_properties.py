@@ -1,8 +1,12 @@
 """What holds for every log: all rows are accounted for, and only the content of the log counts."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
+import duckdb
 import pandas as pd
 from cleaning_fixtures import COLUMNS, accounted, dirty_logs, rows_as_csv, write
 from hypothesis import given, settings
@@ -61,12 +65,18 @@ def test_the_order_of_the_rows_changes_nothing(rows: list[list[str]], rng: objec
         same(cleaned_csv(shuffled, Path(folder)), one)
 
 
+def connect(threads: int, config: dict[str, object], make: Any = duckdb.connect) -> Any:
+    """The engine with so many threads."""
+    return make(config=config | {"threads": threads})
+
+
 @FEW
 @given(dirty_logs(), st.sampled_from([1, 2, 4]))
 def test_threads_change_nothing(rows: list[list[str]], threads: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one = cleaned_csv(rows, Path(folder))
-        other = cleaned_csv(rows, Path(folder), threads=threads)
+        with patch.object(duckdb, "connect", partial(connect, threads)):
+            other = cleaned_csv(rows, Path(folder))
         same(one, other)
         pd.testing.assert_frame_equal(one.removed, other.removed)
         pd.testing.assert_frame_equal(one.quarantine, other.quarantine)
