@@ -115,6 +115,21 @@ def test_a_log_without_times_and_with_two_colons_runs(project):
     assert found(outcome, NAMES[0])[1]["Rows in the log"] == len(log)
 
 
+def test_few_iterations_and_any_letters_leave_no_warning_on_a_page(project):
+    _, log = rows(n_rows=1_000, seed=2)
+    log.to_csv(project / "letters.csv", index=False)
+    titles = pd.DataFrame({"id": log["what"].unique(), "title": "片仮名 \U0001f980"})
+    titles.to_csv(project / "letters titles.csv", index=False)
+    outcome = portfolio.run(
+        str(project / "letters.csv"), columns="user=who,item=what", numbers=[1, 2, 3],
+        items=str(project / "letters titles.csv"), settings={"iterations": "1"}, root=project,
+    )  # fmt: skip
+    assert outcome.failed == []
+    page = (outcome.index.parent / "03_als_training.html").read_text(encoding="utf-8")
+    for text in ("nan%", "Warning", "site-packages", "ipykernel_"):
+        assert text not in page
+
+
 def test_the_notebooks_of_the_store_run_on_a_real_event_log(project):
     """Retailrocket's sample has views, carts and purchases, and 394 buyers that are known."""
     published_retailrocket(project / "data" / "raw")
