@@ -116,18 +116,19 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     draft, before = (path.with_name(f".{path.name}.{name}") for name in ("draft", "before"))
-    with writing(path):
-        _tidy(path, draft, before)  # what a killed process left
-        draft.mkdir(parents=True)
-        try:
+    try:
+        with writing(path):
+            _tidy(path, draft, before)  # what a killed process left
+            draft.mkdir(parents=True)
             if path.exists():
                 shutil.copytree(path, draft, dirs_exist_ok=True)
-            yield draft
+        yield draft
+        with writing(path):
             if path.exists():
                 path.rename(before)
             draft.rename(path)
-        finally:
-            _tidy(path, draft, before)
+    finally:
+        _tidy(path, draft, before)
 
 
 def _tidy(path: Path, draft: Path, before: Path) -> None:

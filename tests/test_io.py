@@ -401,3 +401,15 @@ def test_stored_files_that_changed_are_refused(damage: str, server: Server, fold
         (folder / "a.bin").write_bytes(CONTENT[1:])
     with pytest.raises(DatasetError, match=rf"damaged .*expected sha256 {EXPECTED['a.bin']}, got "):
         io.fetch(folder, [server.source()], EXPECTED)
+
+
+def test_an_error_inside_a_replaced_folder_is_not_said_to_be_of_the_folder(tmp_path):
+    def fail():
+        with io.replaced_folder(tmp_path / "reports") as draft:
+            (draft / "page").write_text("half")
+            raise PermissionError(errno.EACCES, "Permission denied", "a log")
+
+    (tmp_path / "reports").mkdir()
+    with pytest.raises(PermissionError, match=r"Permission denied: 'a log'$"):
+        fail()
+    assert [path.name for path in tmp_path.rglob("*")] == ["reports"]

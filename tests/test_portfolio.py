@@ -270,7 +270,8 @@ def test_reports_are_published_whole_or_not_at_all(
 
     def full(paths: list[Path], target: Path, **_: object) -> None:
         (target / "01_first.html").write_text("half a page")
-        raise OSError(errno.ENOSPC, "No space left on device")
+        with io.writing(target / "index.html"):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(html, "render", full)
     with pytest.raises(OSError, match=r"nothing was changed: free some disk space"):
