@@ -1,0 +1,393 @@
+"""One SQLite file with all that is served; a new version takes the old one's place at once.
+
+A folder holds ``<version>.sqlite`` for the last three versions and the text file ``current``, which
+names the one that is served. Both are written aside and renamed, so a reader sees a whole version
+or the one before, and a builder may be killed at any moment.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock, Timeout
+from scipy.sparse import csr_matrix
+
+from helpers import io, production, recommend
+from helpers.als import IALS
+from helpers.production import Production
+
+LISTED = 100
+"""Items stored for each user, item and popular list: more than is shown, since some are filtered
+when they are read."""
+
+KEPT = 3
+"""Versions that stay in the folder."""
+
+MAPPED = 1 << 40
+"""Bytes of a file that may be mapped into memory instead of read: all of it."""
+
+_SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value);
+CREATE TABLE items (place INTEGER PRIMARY KEY, item_id TEXT, title TEXT, categories TEXT,
+                    n_users INTEGER, similar BLOB, cosines BLOB);
+CREATE TABLE users (user_id TEXT PRIMARY KEY, items BLOB, scores BLOB, seen BLOB, weights BLOB);
+CREATE TABLE popular (category TEXT PRIMARY KEY, items BLOB, scores BLOB);
+"""
+
+
+class ServingError(ValueError):
+    """Nothing can be served, or not in this way; the message says what to do."""
+
+
+class User(NamedTuple):
+    """A user of the model: places of the listed items and their scores; the history and weights."""
+
+    items: Sequence[int]
+    scores: Sequence[float]
+    seen: Sequence[int]
+    weights: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A list, its source ("ALS" or "popular"), and how many of its last items the popular list gave.
+
+    A model's list is filled up where too much of it is filtered out.
+    """
+
+    source: str
+    items: list[int]
+    scores: list[float]
+    n_filled: int = 0
+
+
+class Table:
+    """One version, open for reading. Items are known by their place (from 0) in the file.
+
+    Attributes
+    ----------
+    version : str
+    facts : dict
+        Data set, checksum, settings, metrics with intervals, time of the build, counts.
+    item_ids, titles : list of str
+    categories : list of tuple of str
+    n_users : list of int
+        Users of each item.
+    places : dict of str to int
+        Place of each item id.
+    hidden : frozenset of int
+        Items that no answer holds.
+    """
+
+    def __init__(self, path: Path, hidden: Collection[str] = ()) -> None:
+        address = f"{Path(path).resolve().as_uri()}?immutable=1"
+        self._connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+        self._connection.execute(f"PRAGMA mmap_size = {MAPPED}")
+        self.version = Path(path).stem
+        self.facts: dict[str, Any] = json.loads(self._one("SELECT value FROM facts")[0])
+        columns = "item_id, title, categories, n_users"
+        rows = self._connection.execute(f"SELECT {columns} FROM items ORDER BY place").fetchall()
+        self.item_ids: list[str] = [row[0] for row in rows]
+        self.titles: list[str] = [row[1] for row in rows]
+        self.categories = [tuple(filter(None, row[2].split("|"))) for row in rows]
+        self.n_users: list[int] = [row[3] for row in rows]
+        self.places = {item_id: place for place, item_id in enumerate(self.item_ids)}
+        self.hidden = frozenset(self.places[each] for each in hidden if each in self.places)
+        found = self._connection.execute("SELECT category, items, scores FROM popular")
+        self._popular = {row[0]: (_ints(row[1]), _floats(row[2])) for row in found}
+
+    def user(self, user_id: str) -> User | None:
+        """What is stored of a user; None for an unknown one."""
+        query = "SELECT items, scores, seen, weights FROM users WHERE user_id = ?"
+        row = self._one(query, user_id)
+        return row and User(_ints(row[0]), _floats(row[1]), _ints(row[2]), _floats(row[3]))
+
+    def similar(self, item: int, n: int) -> Answer:
+        """The items whose factors point in the most similar direction, with their cosines."""
+        row = self._one("SELECT similar, cosines FROM items WHERE place = ?", item)
+        chosen = self._choose(zip(_ints(row[0]), _floats(row[1]), strict=True), n, self.hidden, "")
+        return Answer("ALS", *chosen)
+
+    def recommend(
+        self, user: User | None, n: int, *, exclude: Collection[int] = (), category: str = ""
+    ) -> Answer:
+        """The first ``n`` items of a stored list that are not excluded; the popular ones fill up.
+
+        Parameters
+        ----------
+        user : User or None
+            None gets the popular list.
+        n : int, at least 1
+        exclude : collection of int
+            Places of items to leave out, besides the hidden ones and the user's history.
+        category : str
+            Only items of this category; "" for all.
+
+        Returns
+        -------
+        Answer
+        """
+        out = self.hidden.union(exclude)
+        if category not in self._popular:
+            known = ", ".join(sorted(filter(None, self._popular))) or "none"
+            raise ServingError(f"category is {category!r}, expected one of: {known}")
+        items: list[int] = []
+        scores: list[float] = []
+        if user is not None:
+            items, scores = self._choose(
+                zip(user.items, user.scores, strict=True), n, out, category
+            )
+        n_model = len(items)
+        if n_model < n:
+            out = out.union(items, user.seen if user is not None else ())
+            more = self._choose(zip(*self._popular[category], strict=True), n - n_model, out, "")
+            items, scores = items + more[0], scores + more[1]
+        source = "popular" if user is None else "ALS"
+        return Answer(source, items, scores, 0 if user is None else len(items) - n_model)
+
+    def fold_in(self, basket: Collection[int], n: int = LISTED) -> User:
+        """A user with these items, who need not be known, by one exact solve.
+
+        ``x = argmin`` of the model's loss with the item factors fixed; the items of the basket
+        have the weight of a typical cell of the training matrix.
+        """
+        seen = np.unique(np.fromiter(basket, dtype=np.int32))
+        weights = np.full(len(seen), self.facts["basket_weight"])
+        row = self._row(seen, weights)
+        factors = self.model.recalculate_user(0, row)
+        scores = (self.model.item_factors @ factors)[None]
+        items, best = recommend.rank_items(scores, min(n, len(self.item_ids)), row)
+        left = items[0] >= 0
+        return User(
+            items[0][left].tolist(), best[0][left].tolist(), seen.tolist(), weights.tolist()
+        )
+
+    def explain(self, user: User, item: int, n: int = 5) -> tuple[float, list[tuple[int, float]]]:
+        """The model's score of an item, and the ``n`` items of the history that add most to it."""
+        row = self._row(np.asarray(user.seen, np.int32), np.asarray(user.weights))
+        score, parts, _ = self.model.explain(0, row, item, N=n)
+        return score, parts
+
+    @cached_property
+    def model(self) -> IALS:
+        """The model without its users: it folds in and explains."""
+        factors = self._one("SELECT value FROM facts WHERE name = 'item_factors'")[0]
+        model = IALS(**self.facts["settings"], cg_steps=0, dtype=np.float64, num_threads=1)
+        model.item_factors = np.frombuffer(factors).reshape(len(self.item_ids), -1)
+        return model
+
+    def _choose(
+        self,
+        listed: Iterable[tuple[int, float]],
+        n: int,
+        out: Collection[int],
+        category: str,
+    ) -> tuple[list[int], list[float]]:
+        items, scores = [], []
+        for item, score in listed:
+            if item not in out and (not category or category in self.categories[item]):
+                items.append(item)
+                scores.append(score)
+                if len(items) == n:
+                    break
+        return items, scores
+
+    def _row(self, items: np.ndarray, weights: np.ndarray) -> csr_matrix:
+        return csr_matrix(
+            (weights.astype(np.float64), items, [0, len(items)]), shape=(1, len(self.item_ids))
+        )
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return self._connection.execute(query, values).fetchone()
+
+
+class Store:
+    """The version that is served now, from a folder; a new one is noticed at the next look.
+
+    The file ``hidden.txt`` in the folder, if there is one, lists the ids of items that no answer
+    may hold, one a line, such as those that are sold out.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._mark: tuple[object, ...] = ()
+        self._table: Table
+
+    @property
+    def table(self) -> Table:
+        """The current version; keep it for one answer, so that the answer is of one version."""
+        mark = tuple(_mark(self.folder / name) for name in ("current", "hidden.txt"))
+        if mark != self._mark:
+            hidden = self.folder / "hidden.txt"
+            names = hidden.read_text(encoding="utf-8").splitlines() if mark[1] else []
+            path = self.folder / f"{current(self.folder)}.sqlite"
+            self._table = Table(path, [name.strip() for name in names])
+            self._mark = mark
+        return self._table
+
+
+def current(folder: Path) -> str:
+    """The version that a folder serves."""
+    try:
+        return (folder / "current").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise ServingError(
+            f"{folder} holds no recommendations yet; build them with `make serve`"
+        ) from None
+
+
+def versions(folder: Path) -> list[str]:
+    """The versions in a folder, oldest first."""
+    return sorted(path.stem for path in folder.glob("[0-9]*.sqlite"))
+
+
+def publish(made: Production, folder: Path, facts: Mapping[str, Any] | None = None) -> str:
+    """Write a new version and switch to it; readers go on meanwhile.
+
+    Parameters
+    ----------
+    made : Production
+    folder : Path
+    facts : mapping, optional
+        More to say in the model card.
+
+    Returns
+    -------
+    str
+        The new version: the time of the build.
+
+    Raises
+    ------
+    ServingError
+        If another build into this folder is going on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            for left in folder.glob(".*.tmp*"):  # of builders that were killed
+                left.unlink()
+            built = datetime.now(UTC)
+            version = f"{built:%Y%m%dT%H%M%S.%fZ}"
+            card = {"version": version, "built": f"{built:%Y-%m-%d %H:%M} UTC", **(facts or {})}
+            with io.atomic(folder / f"{version}.sqlite") as temporary:
+                _write(made, temporary, card)
+            _switch(folder, version)
+    except Timeout:
+        raise ServingError(f"another build into {folder} is going on; wait until it ends") from None
+    return version
+
+
+def rollback(folder: Path) -> str:
+    """Serve the version before the current one again; its name."""
+    before = [version for version in versions(folder) if version < current(folder)]
+    if not before:
+        raise ServingError(f"{folder} holds no version before {current(folder)}")
+    _switch(folder, before[-1])
+    return before[-1]
+
+
+def _switch(folder: Path, version: str) -> None:
+    io.write_text(folder / "current", version + "\n")
+    for old in versions(folder)[:-KEPT]:
+        if old != version:
+            (folder / f"{old}.sqlite").unlink()  # who has it open can still read it
+
+
+def _write(made: Production, path: Path, card: Mapping[str, Any]) -> None:
+    data, factors = made.interactions, np.asarray(made.model.item_factors, dtype=np.float64)
+    items = made.items.drop_duplicates("item_id").set_index("item_id").reindex(data.item_ids)
+    categories = items["genres"].fillna("") if "genres" in items else [""] * data.n_items
+    columns = (
+        data.item_ids, recommend.item_titles(made.items, data.item_ids), categories,
+        data.item_counts.tolist(),
+    )  # fmt: skip
+    facts = {
+        **card,
+        "dataset": made.dataset,
+        "data_sha256": made.sha256,
+        "users": data.n_users,
+        "items": data.n_items,
+        "interactions": data.nnz,
+        "settings": made.settings.model,
+        "weighting": made.settings.weighting,
+        "origin": made.settings.origin,
+        "basket_weight": float(np.median(made.matrix.data)),
+        "metrics": made.metrics,
+    }
+    with sqlite3.connect(path) as connection:
+        connection.executescript(_SCHEMA)
+        values = {"card": json.dumps(facts, allow_nan=False), "item_factors": factors.tobytes()}
+        connection.executemany("INSERT INTO facts VALUES (?, ?)", values.items())
+        rows = zip(
+            range(data.n_items), *columns, *zip(*_similar(factors), strict=True), strict=True
+        )
+        connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO users VALUES (?, ?, ?, ?, ?)", _users(made))
+        connection.executemany(
+            "INSERT INTO popular VALUES (?, ?, ?)", _popular(made, np.asarray(categories))
+        )
+    connection.close()
+
+
+def _users(made: Production) -> Iterator[tuple[str, bytes, bytes, bytes, bytes]]:
+    ids, matrix = made.interactions.user_ids, made.matrix
+    for users, items, scores in production.lists(made, LISTED):
+        for user, listed, values in zip(users, items, scores, strict=True):
+            history = slice(matrix.indptr[user], matrix.indptr[user + 1])
+            seen, weights = matrix.indices[history], matrix.data[history]
+            if len(seen):  # who has no history gets the popular list
+                yield ids[user], *_blobs(listed, values), *_blobs(seen, weights)
+
+
+def _similar(factors: np.ndarray) -> Iterator[tuple[bytes, bytes]]:
+    """Items in the most similar direction, for one item after the other."""
+    lengths = np.linalg.norm(factors, axis=1, keepdims=True)
+    units, n_items = factors / np.where(lengths > 0, lengths, 1), len(factors)
+    step, n = max(1, recommend.CELLS // n_items), min(LISTED, n_items)
+    for start in range(0, n_items, step):
+        cosines = units[start : start + step] @ units.T
+        cosines[:, lengths[:, 0] == 0] = -np.inf  # without users there is no direction
+        cosines[np.arange(len(cosines)), np.arange(start, start + len(cosines))] = -np.inf
+        for listed, values in zip(*recommend.rank_items(cosines, n), strict=True):
+            yield _blobs(listed, values)
+
+
+def _popular(made: Production, categories: np.ndarray) -> Iterator[tuple[str, bytes, bytes]]:
+    """The popular items, of all and of each category, with the share of users who have them."""
+    share = made.interactions.item_counts / made.interactions.n_users
+    order = recommend.popular_items(made.interactions.user_items, len(share))
+    of_items = [set(text.split("|")) for text in categories]
+    for category in {""}.union(*of_items):
+        chosen = [item for item in order if not category or category in of_items[item]][:LISTED]
+        yield category, *_blobs(np.asarray(chosen), share[chosen])
+
+
+def _blobs(items: np.ndarray, values: np.ndarray) -> tuple[bytes, bytes]:
+    """Places and values as the bytes of int32 and float64, without what fills up short lists."""
+    left = items >= 0
+    return items[left].astype("<i4").tobytes(), values[left].astype("<f8").tobytes()
+
+
+def _ints(blob: bytes) -> Sequence[int]:
+    return memoryview(blob).cast("i")
+
+
+def _floats(blob: bytes) -> Sequence[float]:
+    return memoryview(blob).cast("d")
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is replaced; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino
