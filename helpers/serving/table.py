@@ -58,7 +58,7 @@ class User(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """A list, its source ("ALS" or "popular"), and how many of its last items the popular list gave.
+    """A list, its source ("ALS" or "popular"), and how many items the popular list added to it.
 
     A model's list is filled up where too much of it is filtered out.
     """

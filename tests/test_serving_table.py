@@ -1,0 +1,258 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from scipy.sparse import csr_matrix
+from serving_fixtures import made, small_log
+
+from helpers import recommend
+from helpers.serving import table
+from helpers.serving.table import ServingError, Store, Table, publish, rollback, versions
+
+
+@pytest.fixture(scope="module")
+def small():
+    return made()
+
+
+@pytest.fixture(scope="module")
+def opened(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("table")
+    publish(small, folder, {"note": "a test"})
+    return Store(folder).table
+
+
+def test_a_stored_list_is_that_of_the_model(small, opened):
+    lists = recommend.top_n(small.model, small.matrix, 12)
+    for row, user_id in enumerate(small.interactions.user_ids):
+        found = opened.recommend(opened.user(user_id), 12)
+        assert found.items == lists[row].tolist()
+        assert found.source == "ALS"
+    scores = small.model.user_factors @ small.model.item_factors.T
+    np.testing.assert_allclose(found.scores, scores[row, lists[row]])
+
+
+def test_the_history_is_stored_with_its_weights(small, opened):
+    user = opened.user("u07")
+    row = small.matrix[small.interactions.user_index("u07")]
+    assert list(user.seen) == row.indices.tolist()
+    assert list(user.weights) == row.data.tolist()
+
+
+def test_an_unknown_user_gets_the_popular_list(small, opened):
+    found = opened.recommend(opened.user("nobody"), 5)
+    assert found.source == "popular"
+    assert found.items == recommend.popular_items(small.matrix, 5).tolist()
+    assert found.scores[0] == 1.0  # everybody has it
+
+
+def test_excluded_and_hidden_items_and_categories_are_filtered(opened, small, tmp_path):
+    user = opened.user("u00")
+    first, second, *_ = opened.recommend(user, 10).items
+    assert opened.recommend(user, 9, exclude=[first]).items == opened.recommend(user, 10).items[1:]
+    odd = opened.recommend(user, 6, category="Odd")
+    assert all(
+        opened.item_ids[item][1:] and int(opened.item_ids[item][1:]) % 2 for item in odd.items
+    )
+    publish(small, tmp_path)
+    (tmp_path / "hidden.txt").write_text(f"{opened.item_ids[second]}\nno such item\n\n")
+    hiding = Store(tmp_path).table
+    assert second not in hiding.recommend(hiding.user("u00"), 30).items
+    assert second not in hiding.recommend(None, 40).items
+    assert second not in hiding.similar(first, 39).items
+
+
+def test_a_list_that_runs_short_is_filled_from_the_popular_one(opened):
+    user = opened.user("u00")
+    listed = [*user.items]
+    found = opened.recommend(user._replace(items=listed[:3], scores=user.scores[:3]), 10)
+    assert found.items[:3] == listed[:3]
+    assert found.n_filled == 7
+    assert not set(found.items[3:]) & {*user.seen, *listed[:3]}
+    assert len(set(found.items)) == 10
+    everything = opened.recommend(user, 100)  # the catalogue without the history, and no more
+    assert sorted([*everything.items, *user.seen]) == list(range(40))
+
+
+def test_a_category_that_is_not_there_is_named(opened):
+    with pytest.raises(ServingError, match=r"category is 'None', expected one of: All, Even, Odd"):
+        opened.recommend(None, 5, category="None")
+
+
+def test_a_known_history_folded_in_gives_the_stored_list(opened):
+    """With all weights 1 the exact solve has the same right-hand side as the last half-step."""
+    user = opened.user("u03")
+    found = opened.recommend(opened.fold_in(list(user.seen)), 10)
+    stored = opened.recommend(user, 10)
+    assert found.items == stored.items
+    np.testing.assert_allclose(found.scores, stored.scores, rtol=1e-9)
+
+
+def test_a_basket_is_solved_by_the_normal_equations(small, opened):
+    """x = (a Y'Y + sum w y y' + lambda (n + a m)^nu I)^-1 sum w y."""
+    basket, model = [2, 5, 9], small.model
+    Y, a = model.item_factors, model.unobserved_weight
+    chosen = Y[basket]
+    penalty = model.regularization * (len(basket) + a * len(Y)) ** model.nu
+    x = np.linalg.solve(a * Y.T @ Y + chosen.T @ chosen + penalty * np.eye(32), chosen.sum(axis=0))
+    found = opened.fold_in([9, 2, 5, 5])
+    np.testing.assert_allclose(found.scores, (Y @ x)[found.items])
+    assert not set(basket) & set(found.items)
+
+
+def test_an_explanation_adds_up_to_the_score(small, opened):
+    user = opened.user("u11")
+    item, score = user.items[0], user.scores[0]
+    total, parts = opened.explain(user, item, n=100)
+    assert total == pytest.approx(score)
+    assert sum(part for _, part in parts) == pytest.approx(score)
+    assert {place for place, _ in parts} == set(user.seen)
+
+
+def test_similar_items_are_by_cosine(small, opened):
+    Y = small.model.item_factors / np.linalg.norm(small.model.item_factors, axis=1, keepdims=True)
+    cosines = Y @ Y[4]
+    cosines[4] = -np.inf
+    found = opened.similar(4, 5)
+    assert found.items == np.argsort(-cosines)[:5].tolist()
+    np.testing.assert_allclose(found.scores, np.sort(cosines)[::-1][:5])
+
+
+def test_titles_categories_and_the_card_are_stored(opened):
+    assert opened.titles[opened.places["i03"]] == "Title i03"
+    assert opened.categories[opened.places["i03"]] == ("Odd", "All")
+    facts = opened.facts
+    assert facts["note"] == "a test"
+    assert (facts["users"], facts["items"]) == (60, 40)
+    assert facts["settings"] == {"factors": 32}
+    assert facts["version"] == opened.version
+
+
+def test_a_new_version_is_noticed_and_an_answer_stays_with_its_own(small, tmp_path):
+    first = publish(small, tmp_path)
+    store = Store(tmp_path)
+    before = store.table
+    second = publish(small, tmp_path)
+    assert before.version == first
+    assert store.table.version == second
+    assert before.user("u00") is not None  # the old file can still be read
+
+
+def test_three_versions_are_kept_and_one_can_go_back(small, tmp_path):
+    names = [publish(small, tmp_path) for _ in range(5)]
+    assert versions(tmp_path) == names[2:]
+    store = Store(tmp_path)
+    assert rollback(tmp_path) == names[3] == store.table.version
+    assert rollback(tmp_path) == names[2] == store.table.version
+    with pytest.raises(ServingError, match="holds no version before"):
+        rollback(tmp_path)
+    newest = publish(small, tmp_path)
+    assert store.table.version == newest
+
+
+def test_a_folder_without_a_table_says_how_to_build_one(tmp_path):
+    with pytest.raises(ServingError, match="make serve"):
+        _ = Store(tmp_path).table
+
+
+def test_two_builds_at_once_are_refused(small, tmp_path):
+    with FileLock(tmp_path / ".lock"), pytest.raises(ServingError, match="another build"):
+        publish(small, tmp_path)
+    publish(small, tmp_path)
+
+
+def test_a_build_that_fails_changes_nothing(small, tmp_path, monkeypatch):
+    version = publish(small, tmp_path)
+    monkeypatch.setattr(table, "_users", lambda made: iter([("only one value",)]))
+    with pytest.raises(sqlite3.Error):
+        publish(small, tmp_path)
+    assert versions(tmp_path) == [version] == [table.current(tmp_path)]
+
+
+BUILDER = """
+import sys
+from pathlib import Path
+from serving_fixtures import made
+from helpers.serving import table
+table.publish(made(), Path(sys.argv[1]))
+table._write = lambda *given, write=table._write: (write(*given), print("written", flush=True))
+print("ready", flush=True)
+while True:
+    table.publish(made(), Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_builder_leaves_a_whole_table_and_what_it_left_is_swept(root, small, tmp_path):
+    """Killed three times, at different moments of a build."""
+    search = os.pathsep.join([str(root), str(root / "tests")])
+    for delay in (0.0, 0.02, 0.07):
+        command = [sys.executable, "-c", BUILDER, str(tmp_path)]
+        environment = {**os.environ, "PYTHONPATH": search}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as done:
+            assert done.stdout.readline() == "ready\n"
+            done.stdout.readline()
+            time.sleep(delay)
+            done.send_signal(signal.SIGKILL)
+        opened = Store(tmp_path).table
+        assert len(opened.recommend(opened.user("u00"), 10).items) == 10
+    (tmp_path / ".20260101T000000.000000Z.1.tmp.sqlite").write_text("left by a killed builder")
+    publish(small, tmp_path)
+    assert not list(tmp_path.glob(".*.tmp*"))
+
+
+def test_readers_never_see_a_mixed_version(small, tmp_path):
+    """Two models with other lists in turn: each answer is wholly of the version that it names."""
+    other = made(small_log(), seed=5)
+    lists = {}
+    for model in (small, other):
+        version = publish(model, tmp_path)
+        opened = Table(tmp_path / f"{version}.sqlite")
+        lists[model] = opened.recommend(opened.user("u05"), 20).scores
+    of_version = {table.current(tmp_path): lists[other]}
+    stop, wrong, n_read = threading.Event(), [], [0]
+
+    def read():
+        store = Store(tmp_path)
+        while not stop.is_set():
+            opened = store.table
+            expected = of_version.get(opened.version)
+            scores = opened.recommend(opened.user("u05"), 20).scores
+            n_read[0] += 1
+            if scores not in lists.values() or (expected is not None and scores != expected):
+                wrong.append(opened.version)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for turn in range(12):
+        model = (small, other)[turn % 2]
+        of_version[publish(model, tmp_path)] = lists[model]
+    stop.set()
+    reader.join()
+    assert n_read[0] > 100
+    assert not wrong
+
+
+def test_hostile_ids_and_titles_are_only_text(tmp_path):
+    data = small_log()
+    name = "u'); DROP TABLE users; --\x00\u202e"
+    log = data.interactions.replace({"user_id": {"u00": name}})
+    publish(made(replace(data, interactions=log)), tmp_path)
+    opened = Store(tmp_path).table
+    assert len(opened.recommend(opened.user(name), 10).items) == 10
+    assert opened.user("u00") is None
+
+
+def test_the_model_in_the_file_is_the_one_that_was_fitted(small, opened):
+    np.testing.assert_array_equal(opened.model.item_factors, small.model.item_factors)
+    history = csr_matrix(small.matrix[3])
+    np.testing.assert_allclose(
+        opened.model.recalculate_user(0, history), small.model.user_factors[3], atol=1e-8
+    )
