@@ -104,9 +104,8 @@ class Popularity(Baseline):
 
     def __init__(self, timestamps: np.ndarray | None = None, days: float | None = None):
         if (timestamps is None) != (days is None):
-            missing = "timestamps" if timestamps is None else "days"
             raise ValueError(
-                f"{missing} is None; of timestamps and days give both or neither: "
+                f"days is {days}, but of timestamps and days give both or neither: "
                 "a log without times has no recently popular items"
             )
         if days is not None and not days > 0:
