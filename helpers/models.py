@@ -5,7 +5,7 @@ A baseline gives scores only; :mod:`helpers.recommend` makes lists from scores f
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -105,8 +105,8 @@ class Popularity(Baseline):
     def __init__(self, timestamps: np.ndarray | None = None, days: float | None = None):
         if (timestamps is None) != (days is None):
             raise ValueError(
-                f"timestamps {'is None' if timestamps is None else 'are given'} and days is {days}:"
-                " give both or neither; a log without times has no recently popular items"
+                f"days is {days}, but of timestamps and days give both or neither: "
+                "a log without times has no recently popular items"
             )
         if days is not None and not days > 0:
             raise ValueError(f"days is {days}, expected a number above 0")
@@ -134,16 +134,9 @@ class EASE(Baseline):
     """A linear model between items, solved in closed form.
 
     ``min_B |X - X B|^2 + regularization |B|^2`` with ``diag(B) = 0``, which is
-    ``B = I - P / diag(P)`` by columns, for ``P = (X^T X + regularization I)^-1``
-
-    Parameters
-    ----------
-    regularization : float, above 0
-
-    Notes
-    -----
-    The memory grows with the square of the catalogue and the time with its third power; the number
-    of users hardly matters. A new user needs no training: scores are ``x_u B``.
+    ``B = I - P / diag(P)`` by columns, for ``P = (X^T X + regularization I)^-1``; scores are
+    ``x_u B``. The memory grows with the square of the catalogue and the time with its third power;
+    the number of users hardly matters.
 
     References
     ----------
@@ -192,21 +185,10 @@ class EASE(Baseline):
 class ItemKNN(Baseline):
     """implicit's item KNN by cosine: items that the same people have stand for each other.
 
-    Parameters
-    ----------
-    K : int, at least 1
-        Neighbours kept for each item. implicit counts the item itself as one of them.
-
-    Attributes
-    ----------
-    similarity : csr_matrix of shape (n_items, n_items)
-        Row ``j`` holds the cosines of item ``j`` with its neighbours.
-
-    Notes
-    -----
-    The score of item ``i`` is the sum over the user's items ``j`` of ``x_uj similarity[j, i]``; it
-    is 0, and tied, for all items that are no neighbour of the history. Users with more than
-    :data:`MAX_HISTORY` items get scores, but nothing is learned from them.
+    The score of item ``i`` is the sum over the user's items ``j`` of ``x_uj similarity[j, i]``,
+    whose row ``j`` holds the cosines of item ``j`` with its ``K`` neighbours (implicit counts the
+    item itself as one); it is 0, and tied, for items that are no neighbour of the history. Users
+    with more than :data:`MAX_HISTORY` items get scores, but nothing is learned from them.
 
     Examples
     --------
@@ -232,40 +214,23 @@ class ItemKNN(Baseline):
         return np.asarray((user_items @ self.similarity).toarray(), dtype=np.float64)
 
 
+@dataclass(eq=False)
 class ExplicitALS:
     """ALS on ratings as Spark's default fits it: only what was rated counts (ALS-WR).
 
-    ``sum_observed (r - s)^2 + regularization (sum_u n_u |x_u|^2 + sum_i n_i |y_i|^2)``
-
-    Parameters
-    ----------
-    factors : int, at least 1
-    regularization : float
-    iterations : int
-    random_state : int
-
-    Notes
-    -----
-    It is here to show why a model of *ratings* makes poor lists: nothing in its loss tells what a
-    user would not even look at. Memory is ``8 factors^2 (n_users + n_items)`` bytes.
-
-    References
-    ----------
-    Zhou, Wilkinson, Schreiber, Pan (2008), "Large-Scale Parallel Collaborative Filtering for the
-    Netflix Prize", equation (2).
+    ``sum_observed (r - s)^2 + regularization (sum_u n_u |x_u|^2 + sum_i n_i |y_i|^2)``: Zhou,
+    Wilkinson, Schreiber, Pan (2008), "Large-Scale Parallel Collaborative Filtering for the Netflix
+    Prize", equation (2). It is here to show why a model of *ratings* makes poor lists: nothing in
+    its loss tells what a user would not even look at. Memory is
+    ``8 factors^2 (n_users + n_items)`` bytes.
     """
 
-    def __init__(
-        self,
-        factors: int = 10,
-        regularization: float = 0.05,
-        iterations: int = 15,
-        random_state: int = 0,
-    ):
-        self.factors, self.regularization = factors, regularization
-        self.iterations, self.random_state = iterations, random_state
-        self.user_factors: np.ndarray | None = None
-        self.item_factors: np.ndarray | None = None
+    factors: int = 10
+    regularization: float = 0.05
+    iterations: int = 15
+    random_state: int = 0
+    user_factors: np.ndarray | None = field(default=None, init=False)
+    item_factors: np.ndarray | None = field(default=None, init=False)
 
     def fit(self, user_items: csr_matrix, show_progress: bool = True) -> None:
         """Fit the ratings that are stored in the matrix; nothing is shown."""
@@ -294,41 +259,24 @@ class SparkALS(ExactALS):
 
     The parameters are implicit's, whose own loss has ``c = alpha r`` and no counts. It is made for
     the grid of notebook 4: its factors are Spark's, but a fold-in would solve implicit's equations.
-
-    References
-    ----------
-    Apache Spark, "Collaborative Filtering" (RDD-based API), "Scaling of the regularization
-    parameter".
+    See Apache Spark, "Collaborative Filtering", "Scaling of the regularization parameter".
     """
 
-    @property
-    def solver(self) -> Callable[..., None]:
-        """A function ``(C, X, Y, regularization, num_threads)`` that overwrites ``X``."""
-        half_step = super().solver
-
-        def spark(
-            C: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: float, num_threads: int = 0
-        ) -> None:
-            confidence = csr_matrix((C.data + 1, C.indices, C.indptr), shape=C.shape)
-            counts = np.maximum(np.diff(C.indptr), 1)  # a row without cells becomes 0
-            half_step(confidence, X, Y, regularization * counts, num_threads)
-
-        return spark
+    def _half_step(
+        self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: Any, num_threads: int
+    ) -> None:
+        confidence = csr_matrix((C.data + 1, C.indices, C.indptr), shape=C.shape)
+        counts = np.maximum(np.diff(C.indptr), 1)  # a row without cells becomes 0
+        super()._half_step(confidence, X, Y, regularization * counts, num_threads)
 
 
+@dataclass(eq=False)
 class BPR:
     """Bayesian personalised ranking: a user's item should score above an item drawn at random.
 
     Each step draws a stored pair ``(u, i)`` and any item ``j`` that ``u`` does not have, and
     follows the gradient of ``log sigmoid(s_ui - s_uj)`` with ``s_ui = x_u . y_i + b_i``; an
     iteration has as many steps as the matrix has cells.
-
-    Parameters
-    ----------
-    factors : int, at least 1
-    learning_rate, regularization : float
-    iterations : int
-    random_state : int
 
     Notes
     -----
@@ -342,19 +290,13 @@ class BPR:
     from Implicit Feedback", figure 4.
     """
 
-    def __init__(
-        self,
-        factors: int = 32,
-        learning_rate: float = 0.02,
-        regularization: float = 0.02,
-        iterations: int = 150,
-        random_state: int = 0,
-    ):
-        self.factors, self.learning_rate = factors, learning_rate
-        self.regularization, self.iterations = regularization, iterations
-        self.random_state = random_state
-        self.user_factors: np.ndarray | None = None
-        self.item_factors: np.ndarray | None = None
+    factors: int = 32
+    learning_rate: float = 0.02
+    regularization: float = 0.02
+    iterations: int = 150
+    random_state: int = 0
+    user_factors: np.ndarray | None = field(default=None, init=False)
+    item_factors: np.ndarray | None = field(default=None, init=False)
 
     def fit(
         self,
@@ -382,16 +324,8 @@ class BPR:
 
 
 @njit(cache=True, nogil=True)
-def _bpr_steps(
-    users: np.ndarray,
-    items: np.ndarray,
-    others: np.ndarray,
-    indptr: np.ndarray,
-    indices: np.ndarray,
-    X: np.ndarray,
-    Y: np.ndarray,
-    rate: float,
-    penalty: float,
+def _bpr_steps(  # type: ignore[no-untyped-def]
+    users, items, others, indptr, indices, X, Y, rate, penalty
 ) -> None:
     """One step of stochastic gradient descent for each triple, unless the user has both items."""
     last = X.shape[1] - 1
@@ -447,16 +381,10 @@ def model_factory(
     seed : int
         Of whatever draws numbers.
 
-    Returns
-    -------
-    ModelFactory
-        ALS in all its forms is fitted exactly, in float64, with one thread: every processor makes
-        the same lists.
-
-    Raises
-    ------
-    ValueError
-        If the name, one of the settings or the weighting is unknown.
+    Notes
+    -----
+    ALS in all its forms is fitted exactly, in float64, with one thread: every processor makes the
+    same lists.
 
     Examples
     --------

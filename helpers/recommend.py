@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,7 @@ def rank_items(
     ----------
     scores : float ndarray of shape (n_users, n_items)
         An item of score ``-inf`` is in no list; one of ``+inf`` comes first.
-    n : int
-        From 1 to ``n_items``.
+    n : int, from 1 to ``n_items``
     train_rows : csr_matrix of shape (n_users, n_items), optional
         Items to leave out.
 
@@ -55,7 +55,11 @@ def rank_items(
     """
     n_items = scores.shape[1]
     _check_n(n, n_items)
-    _check_numbers("scores hold", scores)
+    if unknown := int(np.isnan(scores).sum()):
+        raise ValueError(
+            f"scores holds {unknown} values that are NaN, so no order is defined; look for NaN in "
+            "the training matrix or for a fit that diverged"
+        )
     values = np.array(scores, dtype=np.float64)
     if train_rows is not None:
         rows = np.repeat(np.arange(len(values)), np.diff(train_rows.indptr))
@@ -92,8 +96,7 @@ def top_n(
     model : fitted model with factors, or with ``scores`` as those of :mod:`helpers.models`
     user_items : csr_matrix of shape (n_users, n_items)
         What the model was fitted on.
-    n : int
-        From 1 to ``n_items``.
+    n : int, from 1 to ``n_items``
     users : int ndarray, optional
         Rows to recommend for; all when not given.
     left_out : csr_matrix of shape (n_users, n_items), optional
@@ -104,10 +107,6 @@ def top_n(
     int ndarray of shape (len(users), n)
         Item indexes, best first, ties as in :func:`rank_items`; -1 where a user has fewer than
         ``n`` items left.
-
-    Notes
-    -----
-    The scores are dense, and made in blocks of users.
     """
     rows = _rows(model, user_items, users)
     _check_n(n, user_items.shape[1])
@@ -122,21 +121,10 @@ def top_n(
 
 
 def scores(model: Any, user_items: csr_matrix, users: np.ndarray | None = None) -> np.ndarray:
-    """The score of every item, those of the training set included.
+    """The score of every item, those of the training set included, with arguments of `top_n`.
 
-    Parameters
-    ----------
-    model : fitted model with factors, or with ``scores`` as those of :mod:`helpers.models`
-    user_items : csr_matrix of shape (n_users, n_items)
-        What the model was fitted on.
-    users : int ndarray, optional
-        Rows to score; all when not given.
-
-    Returns
-    -------
-    float64 ndarray of shape (len(users), n_items)
-        Dense, ``8 len(users) n_items`` bytes. Only the order within a user can be compared
-        between models: they have no common scale.
+    A dense float64 array of shape (len(users), n_items). Only the order within a user can be
+    compared between models: they have no common scale.
     """
     rows = _rows(model, user_items, users)
     return _scores(model, user_items[rows], rows)
@@ -190,21 +178,20 @@ class Recommender:
         """Refuse a model that was fitted on a matrix of another shape."""
         check_user_items(self.interactions.user_items, *_shape(self.model))
 
-    @property
+    @cached_property
     def titles(self) -> pd.Series:
         """Title of each column of the matrix."""
         return item_titles(self.items, self.interactions.item_ids)
 
     def find_item(self, title: str) -> int:
         """Column of the item with exactly this title; of several, the one that most users have."""
-        titles = self.titles
-        matches = np.flatnonzero(titles == title)
+        matches = np.flatnonzero(self.titles == title)
         if len(matches):
             return int(matches[np.argmax(self.interactions.item_counts[matches])])
-        lower = {text.lower(): text for text in titles}
-        near = difflib.get_close_matches(title.lower(), list(lower), n=3, cutoff=0.5)
-        near += [low for low in lower if title.lower() in low and low not in near][: 3 - len(near)]
-        hint = " or ".join(repr(lower[low]) for low in near)
+        wanted, lower = title.lower(), {text.lower(): text for text in self.titles}
+        near = difflib.get_close_matches(wanted, lower, n=3, cutoff=0.5)
+        near += [low for low in lower if wanted in low and low not in near]
+        hint = " or ".join(repr(lower[low]) for low in near[:3])
         raise KeyError(
             f"no item has the title {title!r}" + (f"; did you mean {hint}?" if hint else "")
         )
@@ -218,17 +205,9 @@ class Recommender:
     def recommend(self, user_id: str, n: int = 5) -> pd.DataFrame:
         """The ``n`` best items for one user that are not in the training set.
 
-        Parameters
-        ----------
-        user_id : str
-        n : int
-
-        Returns
-        -------
-        DataFrame
-            Index ``rank`` from 1; columns ``title``, ``score``, ``why``: the model's class, or
-            "popular (no history)" where the user has no interaction to learn from and gets the
-            popular list, scored by its share of users.
+        Index ``rank`` from 1; columns ``title``, ``score``, ``why``: the model's class, or
+        "popular (no history)" where the user has no interaction to learn from and gets the popular
+        list, scored by its share of users.
         """
         user_items = self.interactions.user_items
         user = np.array([self.interactions.user_index(user_id)])
@@ -239,28 +218,17 @@ class Recommender:
             return self._table(chosen, score=share, why="popular (no history)")
         found = _scores(self.model, user_items[user], user)
         chosen, best = (rows[0] for rows in rank_items(found, n, user_items[user]))
-        left = chosen >= 0
-        return self._table(chosen[left], score=best[left], why=type(self.model).__name__)
+        return self._table(chosen, score=best, why=type(self.model).__name__)
 
     def similar_items(self, title: str, n: int = 10) -> pd.DataFrame:
         """The ``n`` items whose factors point in the most similar direction.
 
-        Parameters
-        ----------
-        title : str
-        n : int
-
-        Returns
-        -------
-        DataFrame
-            Index ``rank`` from 1; columns ``title``, ``cosine`` (-1 to 1) and ``users``, the
-            number of users that the item's direction is learned from.
+        Index ``rank`` from 1; columns ``title``, ``cosine`` (-1 to 1) and ``users``, the number of
+        users that the item's direction is learned from.
         """
         item, n_users = self.find_item(title), self.interactions.item_counts
         if n_users[item] == 0:
-            raise ValueError(
-                f"no user has {title!r} in the training set: its neighbours are unknown"
-            )
+            raise ValueError(f"no user has {title!r} in the training set: it has no neighbours")
         _check_n(n, self.interactions.n_items - 1)
         factors = np.asarray(self.model.item_factors, dtype=np.float64)
         lengths = np.linalg.norm(factors, axis=1)
@@ -268,28 +236,14 @@ class Recommender:
         np.divide(factors @ factors[item], lengths * lengths[item], cosines, where=lengths > 0)
         cosines[item] = -np.inf
         chosen, best = (rows[0] for rows in rank_items(cosines[None], n))
-        left = chosen >= 0
-        return self._table(chosen[left], cosine=best[left], users=n_users[chosen[left]])
+        return self._table(chosen, cosine=best, users=n_users[chosen])
 
     def explain(self, user_id: str, title: str, n: int = 5) -> pd.DataFrame:
-        """Which items of the training set make up the score of a recommendation.
+        """The ``n`` items of the training set that add most to the score of a recommendation.
 
-        ``score = sum_j c_uj * y_i^T W_u y_j`` over the items ``j`` of the user
-
-        Parameters
-        ----------
-        user_id, title : str
-        n : int
-            Number of contributions to show, largest first.
-
-        Returns
-        -------
-        DataFrame
-            Index ``item`` (title); columns ``contribution`` and ``share`` of the total score.
-
-        References
-        ----------
-        Hu, Koren, Volinsky (2008), section 5, "Explaining recommendations".
+        ``score = sum_j c_uj * y_i^T W_u y_j`` over the items ``j`` of the user: Hu, Koren, Volinsky
+        (2008), section 5, "Explaining recommendations". Index ``item`` (title); columns
+        ``contribution`` and ``share`` of the total score.
         """
         user, item = self.interactions.user_index(user_id), self.find_item(title)
         if not self.interactions.user_items[user].nnz:
@@ -314,26 +268,25 @@ class Recommender:
         return table.rename_axis("latest")
 
     def _table(self, items: np.ndarray, **columns: Any) -> pd.DataFrame:
-        """Titles of the items, in order, with further columns."""
-        rank = pd.RangeIndex(1, len(items) + 1, name="rank")
-        return pd.DataFrame({"title": self.titles.iloc[items].to_numpy(), **columns}, index=rank)
+        """Titles of the items, in order, with further columns; an empty place, -1, has no row."""
+        titles = self.titles.iloc[items].to_numpy()
+        table = pd.DataFrame({"title": titles, **columns})[items >= 0]
+        return table.set_axis(pd.RangeIndex(1, len(table) + 1, name="rank"))
 
 
 def _scores(model: Any, histories: csr_matrix, rows: np.ndarray) -> np.ndarray:
     """Scores of all items for some rows, from factors or from the model's own ``scores``."""
     if hasattr(model, "item_factors"):
-        found = np.asarray(model.user_factors[rows] @ model.item_factors.T, dtype=np.float64)
+        found = model.user_factors[rows] @ model.item_factors.T
     else:
-        found = np.asarray(model.scores(rows, histories), dtype=np.float64)
-    _check_numbers(f"{type(model).__name__} gives", found)
-    return found
+        found = model.scores(rows, histories)
+    return np.asarray(found, dtype=np.float64)
 
 
 def _rows(model: Any, user_items: csr_matrix, users: np.ndarray | None) -> np.ndarray:
     """The rows asked for, once the matrix is known to belong to the model."""
-    n_users, n_items = _shape(model)
-    check_user_items(user_items, n_users, n_items)
-    return np.arange(n_users) if users is None else np.asarray(users)
+    check_user_items(user_items, *_shape(model))
+    return np.arange(user_items.shape[0]) if users is None else np.asarray(users)
 
 
 def _shape(model: Any) -> tuple[int, int]:
@@ -346,18 +299,7 @@ def _shape(model: Any) -> tuple[int, int]:
     return shape
 
 
-def _check_numbers(whose: str, found: np.ndarray) -> None:
-    """Refuse NaN."""
-    if np.isnan(found).any():
-        raise ValueError(
-            f"{whose} {int(np.isnan(found).sum())} scores that are NaN, so no order is defined; "
-            "look for NaN in the training matrix or for a fit that diverged"
-        )
-
-
 def _check_n(n: int, most: int) -> None:
-    """Refuse lists that are longer than the catalogue, or empty."""
+    """Refuse lists that are longer than what is there, or empty."""
     if not 1 <= n <= most:
-        raise ValueError(
-            f"n is {n}, expected 1 to {most} (what the catalogue holds); ask for a shorter list"
-        )
+        raise ValueError(f"n is {n}, expected 1 to {most}, which is all that the catalogue has")

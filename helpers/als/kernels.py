@@ -6,17 +6,16 @@ For each row ``u`` of a sparse matrix the system is ``A x_u = b`` with
 
 where the sums go over the row's stored cells. Rows are independent, so threads that hold no
 interpreter lock solve them in blocks, and a result does not depend on the number of threads. Most
-of the time goes into reading ``Y``, so eight of its rows are taken at a time: what they are added
-to is then read and written once for eight of them.
+of the time goes into reading ``Y``, so four or eight of its rows are taken at a time.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 
 BLOCK = 128
 """Rows in a block on average: enough for a matrix product to pay."""
@@ -43,25 +42,16 @@ def blocks(indptr: np.ndarray) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in pairwise(ends) if start < stop]
 
 
-def for_each(
-    solve: Callable[[int, int], object], blocks: list[tuple[int, int]], num_threads: int
+def for_blocks(
+    kernel: Callable[..., object], indptr: np.ndarray, num_threads: int, *arguments: Any
 ) -> None:
-    """Call ``solve(start, stop)`` with each block, in this many threads (0: one for each core)."""
-    num_threads = num_threads or _cores()
-    if num_threads == 1:
-        for block in blocks:
-            solve(*block)
-        return
+    """Call ``kernel(start, stop, *arguments)`` for each block, in threads (0: one a core)."""
+    num_threads = num_threads or config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    parts = blocks(indptr)
     with ThreadPoolExecutor(num_threads) as pool:
-        for _ in pool.map(solve, *zip(*blocks, strict=True)):
+        run = pool.map if min(num_threads, len(parts)) > 1 else map
+        for _ in run(lambda part: kernel(*part, *arguments), parts):
             pass
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @njit(nogil=True, cache=True, fastmath=RELAXED)
@@ -71,15 +61,10 @@ def conjugate_gradient(  # type: ignore[no-untyped-def]
     """Improve rows of ``X`` from ``start`` to ``stop`` in place; targets = weights.
 
     ``gram`` holds the eigenvalues of the Gram matrix, ``Q`` its eigenvectors, and ``Y`` the other
-    side's factors times ``Q``. In that basis a product with the Gram matrix costs next to nothing,
-    and a row's items stay in the cache from one step to the next; no iterate changes. The last
-    step needs ``p A p`` only, not ``A p``, so it skips half of the work. A row without cells
-    becomes 0, its exact solution.
-
-    References
-    ----------
-    Takács, Pilászy, Tikk (2011), "Applications of the conjugate gradient method for implicit
-    feedback collaborative filtering".
+    side's factors times ``Q``: in that basis a product with the Gram matrix costs next to nothing,
+    and no iterate changes. The last step needs ``p A p`` only, not ``A p``, so it skips half of the
+    work. A row without cells becomes 0, its exact solution. See Takács, Pilászy, Tikk (2011),
+    "Applications of the conjugate gradient method for implicit feedback collaborative filtering".
     """
     factors = Y.shape[1]
     one, zero = X.dtype.type(1), X.dtype.type(0)

@@ -13,16 +13,6 @@ CHUNK = 1_000_000
 """Cells that are scored at a time, which bounds the memory."""
 
 
-def observed_scores(user_items: csr_matrix, X: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """The score of each stored cell, in the order of ``user_items.data``."""
-    rows = np.repeat(np.arange(user_items.shape[0]), np.diff(user_items.indptr))
-    scores = np.empty(user_items.nnz)
-    for start in range(0, user_items.nnz, CHUNK):
-        part = slice(start, start + CHUNK)
-        scores[part] = np.einsum("nf,nf->n", X[rows[part]], Y[user_items.indices[part]])
-    return scores
-
-
 def loss_parts(
     user_items: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: float, alpha: float = 1.0
 ) -> dict[str, float]:
@@ -36,8 +26,6 @@ def loss_parts(
         Strengths, positive; the confidence is ``alpha`` times that.
     X : ndarray of shape (n_users, factors)
     Y : ndarray of shape (n_items, factors)
-    regularization : float
-    alpha : float
 
     Returns
     -------
@@ -56,7 +44,11 @@ def loss_parts(
     >>> loss_parts(csr_matrix([[4.0, 0.0]]), X, Y, regularization=0.1)
     {'observed': 1.0, 'unobserved': 4.0, 'penalty': 0.525, 'total': 5.525}
     """
-    scores = observed_scores(user_items, X, Y)
+    rows = np.repeat(np.arange(user_items.shape[0]), np.diff(user_items.indptr))
+    scores = np.empty(user_items.nnz)
+    for start in range(0, user_items.nnz, CHUNK):
+        part = slice(start, start + CHUNK)
+        scores[part] = np.einsum("nf,nf->n", X[rows[part]], Y[user_items.indices[part]])
     observed = float((alpha * user_items.data) @ (1 - scores) ** 2)
     unobserved = float(np.sum((X.T @ X) * (Y.T @ Y)) - scores @ scores)
     penalty = float(regularization * ((X**2).sum() + (Y**2).sum()))
@@ -67,26 +59,12 @@ def loss_parts(
 def solve_half_step(
     user_items: csr_matrix, Y: np.ndarray, regularization: float, alpha: float = 1.0
 ) -> np.ndarray:
-    """The exact user factors for fixed item factors.
+    """The exact user factors, float64 of shape (n_users, factors), for fixed item factors.
 
-    ``x_u = (YtY + Yt (C_u - I) Y + regularization * I)^-1 Yt C_u p_u``
-
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-        Strengths, positive. For the items' half-step pass the transposed matrix and ``X``.
-    Y : ndarray of shape (n_items, factors)
-    regularization : float
-    alpha : float
-
-    Returns
-    -------
-    float64 ndarray of shape (n_users, factors)
-
-    References
-    ----------
-    Hu, Koren, Volinsky (2008), equations (4) and (5); ``p_u`` is 1 for observed items. The rows
-    of ``Y`` that a user has not seen only enter through ``YtY``, which all users share.
+    ``x_u = (YtY + Yt (C_u - I) Y + regularization * I)^-1 Yt C_u p_u``, with ``p_u`` = 1 for
+    observed items: Hu, Koren, Volinsky (2008), equations (4) and (5). For the items' half-step pass
+    the transposed matrix and ``X``. The rows of ``Y`` that a user has not seen only enter through
+    ``YtY``, which all users share.
     """
     gram = Y.T @ Y + regularization * np.eye(Y.shape[1])
     X = np.zeros((user_items.shape[0], Y.shape[1]))
@@ -106,24 +84,11 @@ def reference_als(
     iterations: int = 15,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """ALS with the exact solver and implicit's starting values, in float64.
+    """ALS with the exact solver: ``X`` and ``Y`` in float64.
 
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-    factors, regularization, alpha, iterations
-        As in ``implicit.als.AlternatingLeastSquares``.
-    seed : int
-        Its ``random_state``.
-
-    Returns
-    -------
-    X : float64 ndarray of shape (n_users, factors)
-    Y : float64 ndarray of shape (n_items, factors)
-
-    Notes
-    -----
-    Confidences are rounded to float32 first, as implicit does even when its factors are float64.
+    Parameters and starting values are those of ``implicit.als.AlternatingLeastSquares``, with
+    ``seed`` for its ``random_state``. Confidences are rounded to float32 first, as implicit does
+    even when its factors are float64.
     """
     confidence = user_items.astype(np.float64)
     confidence.data = (alpha * user_items.data.astype(np.float32)).astype(np.float64)

@@ -4,7 +4,7 @@
 ``test`` is the sparse matrix of the same users: a stored cell is a relevant item.
 """
 
-from helpers.metrics.beyond import beyond_accuracy, coverage, mean_overlap, personalisation
+from helpers.metrics.beyond import beyond_accuracy, coverage, mean_overlap
 from helpers.metrics.lists import accuracy, definitions, hits
 from helpers.metrics.ranks import auc, percentile_ranks, roem
 from helpers.metrics.uncertainty import Paired, bootstrap_interval, paired, wilson
@@ -21,7 +21,6 @@ __all__ = [
     "mean_overlap",
     "paired",
     "percentile_ranks",
-    "personalisation",
     "roem",
     "wilson",
 ]

@@ -1,28 +1,16 @@
 """Accuracy of lists: all metrics at all cut-offs from one hit matrix, kept for each user."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from scipy.sparse import csr_matrix, issparse
-
-BLOCK_CELLS = 1 << 22
-"""Cells of the mask that :func:`hits` works with: 4 MiB (or one user), which a cache can hold."""
 
 
 def hits(top_n: np.ndarray, test: csr_matrix) -> np.ndarray:
-    """Which recommended items are test items of the user.
-
-    Parameters
-    ----------
-    top_n : int ndarray of shape (n_users, n)
-        Item indexes, padded with -1.
-    test : csr_matrix of shape (n_users, n_items)
-        A stored cell is a relevant item.
-
-    Returns
-    -------
-    bool ndarray of shape (n_users, n)
+    """Which recommended items are test items of the user: bool, of the shape of ``top_n``.
 
     Examples
     --------
@@ -31,27 +19,25 @@ def hits(top_n: np.ndarray, test: csr_matrix) -> np.ndarray:
            [False, False]])
     """
     test = as_csr("test", test)
-    n_users, n_items = test.shape
-    top_n = as_lists("top_n", top_n, n_items)
-    if len(top_n) != n_users:
+    top_n = as_lists("top_n", top_n, test.shape[1])
+    if len(top_n) != test.shape[0]:
         raise ValueError(
-            f"top_n has {len(top_n)} users but test has {n_users} rows; "
+            f"top_n has {len(top_n)} users but test has {test.shape[0]} rows; "
             "select the same users on both sides"
         )
-    # A block of users is marked in one dense mask, looked up and wiped again cell by cell, so
-    # time grows with the cells and the places, memory with neither.
-    n_rows = max(1, BLOCK_CELLS // max(n_items, 1))
-    mask = np.zeros(min(n_rows, n_users) * n_items, dtype=bool)
-    found = np.zeros(top_n.shape, dtype=bool)
-    for start in range(0, n_users if n_items else 0, n_rows):
-        rows = slice(start, start + n_rows)
-        ends = test.indptr[start : start + n_rows + 1]
-        offsets = np.arange(len(ends) - 1, dtype=np.int64) * n_items
-        cells = np.repeat(offsets, np.diff(ends)) + test.indices[ends[0] : ends[-1]]
-        mask[cells] = True
-        found[rows] = mask[offsets[:, None] + top_n[rows]]  # -1 reads some other cell: see below
-        mask[cells] = False
-    return found & (top_n >= 0)
+    found: np.ndarray = _hits(top_n, test.indptr, test.indices)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _hits(top_n, indptr, indices):  # type: ignore[no-untyped-def]
+    """Compare each place with each of the user's items; an empty place, -1, is none of them."""
+    found = np.zeros(top_n.shape, np.bool_)
+    for user in range(len(top_n)):
+        for item in indices[indptr[user] : indptr[user + 1]]:
+            for place in range(top_n.shape[1]):
+                found[user, place] |= top_n[user, place] == item
+    return found
 
 
 def accuracy(
@@ -117,15 +103,14 @@ def accuracy(
     [0.333, 1.0]
     """
     test = as_csr("test", test)
-    top_n = as_lists("top_n", top_n, test.shape[1])
-    ks = _cut_offs(ks, top_n.shape[1])
+    hit = hits(top_n, test)
     _check_lists(top_n, test, train)
+    _check_cut_offs(ks, top_n.shape[1])
     n_relevant = np.diff(test.indptr)
     tested = np.flatnonzero(n_relevant)
     if len(tested) == 0:
         raise ValueError(f"test is empty for all {len(n_relevant)} users: nothing to measure")
-    n_relevant, n_users = n_relevant[tested], len(tested)
-    hit = hits(top_n, test)[tested]
+    hit, n_relevant, n_users = hit[tested], n_relevant[tested], len(tested)
 
     # Sums over the hits, which are fewer than the places.
     places, users = np.nonzero(hit.T)  # ordered by place, so a cut-off is a prefix
@@ -154,13 +139,6 @@ def accuracy(
 
 def definitions(top_n: np.ndarray, test: csr_matrix, k: int) -> pd.DataFrame:
     """What libraries report for the same lists under one name, with the denominator of each.
-
-    Parameters
-    ----------
-    top_n : int ndarray of shape (n_users, n), padded with -1
-    test : csr_matrix of shape (n_users, n_items)
-    k : int
-        Cut-off, from 1 to ``n``.
 
     Returns
     -------
@@ -240,8 +218,7 @@ def _check_lists(top_n: np.ndarray, test: csr_matrix, train: csr_matrix | None) 
         return
     if train.shape != test.shape:
         raise ValueError(
-            f"train has shape {train.shape} but test {test.shape}; "
-            "select the same users on both sides"
+            f"train has shape {train.shape} but test {test.shape}; select the same users for both"
         )
     known = hits(top_n, train)
     if known.any():
@@ -252,15 +229,11 @@ def _check_lists(top_n: np.ndarray, test: csr_matrix, train: csr_matrix | None) 
         )
 
 
-def _cut_offs(ks: Sequence[int], n: int) -> list[int]:
-    """The cut-offs as a list, each checked."""
-    ks = list(ks)
-    if not ks or len(set(ks)) < len(ks):
-        raise ValueError(f"ks is {ks}, expected one or more different cut-offs")
-    for k in ks:
-        if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= n:
-            raise ValueError(
-                f"ks holds {k!r}, expected whole numbers from 1 to {n} (the length of the lists); "
-                "recommend longer lists or choose a smaller cut-off"
-            )
-    return [int(k) for k in ks]
+def _check_cut_offs(ks: Sequence[int], n: int) -> None:
+    """Refuse cut-offs that are no places of the lists, or none."""
+    whole = all(isinstance(k, Integral) and 1 <= k <= n for k in ks)
+    if not whole or not 0 < len(ks) == len(set(ks)):
+        raise ValueError(
+            f"ks is {ks}, expected different whole numbers from 1 to {n} (the length of the "
+            "lists); recommend longer lists or choose smaller cut-offs"
+        )

@@ -5,6 +5,7 @@ from numba import njit
 from scipy.sparse import csr_matrix
 
 from helpers.metrics.lists import as_csr
+from helpers.weighting import binary
 
 
 def auc(scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None) -> np.ndarray:
@@ -22,12 +23,8 @@ def auc(scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None) -
     -------
     float64 ndarray of shape (n_users,)
         From 0 to 1, ties count half, random gives 0.5; NaN for a user with no test item, or with
-        nothing else to compare with.
-
-    Notes
-    -----
-    It weighs the end of a long list as much as its beginning, so it says little about the first
-    ten places.
+        nothing else to compare with. The end of a long list weighs as much as its beginning, so
+        it says little about the first ten places.
 
     References
     ----------
@@ -57,14 +54,8 @@ def percentile_ranks(
 ) -> np.ndarray:
     """Where each test item ranks among all items that are not in the user's training set.
 
-    ``rank = (items above + half of the ties) / (items ranked - 1)``
-
-    Parameters
-    ----------
-    scores : float ndarray of shape (n_users, n_items)
-    test : csr_matrix of shape (n_users, n_items)
-    train : csr_matrix of shape (n_users, n_items), optional
-        Items that are left out of the ranking.
+    ``rank = (items above + half of the ties) / (items ranked - 1)``, with the arguments of
+    :func:`auc`
 
     Returns
     -------
@@ -94,24 +85,10 @@ def percentile_ranks(
 def roem(scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None) -> float:
     """Expected percentile rank of the test items, weighted by their values.
 
-    ``ROEM = sum(r * rank) / sum(r)`` over the cells of ``test``, see :func:`percentile_ranks`
-
-    Parameters
-    ----------
-    scores : float ndarray of shape (n_users, n_items)
-    test : csr_matrix of shape (n_users, n_items)
-        Strengths ``r``, such as plays or ratings, 0 or more.
-    train : csr_matrix of shape (n_users, n_items), optional
-        Items that are left out of the ranking.
-
-    Returns
-    -------
-    float from 0 (perfect) to 1; random scores, and constant ones, give 0.5
-
-    References
-    ----------
-    Hu, Koren, Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets",
-    section 5, equation 8.
+    ``ROEM = sum(r * rank) / sum(r)`` over the cells of ``test``, whose values are strengths ``r``
+    of 0 or more, see :func:`percentile_ranks`: from 0 (perfect) to 1; random scores, and constant
+    ones, give 0.5. Hu, Koren, Volinsky (2008), "Collaborative Filtering for Implicit Feedback
+    Datasets", section 5, equation 8.
 
     Examples
     --------
@@ -142,14 +119,12 @@ def _positions(
             f"scores has shape {scores.shape}, test {test.shape} and train {train.shape}; "
             "expected one row a user and one column an item in all of them"
         )
-    unknown = int((~np.isfinite(scores)).sum())
-    if unknown:
+    if unknown := int((~np.isfinite(scores)).sum()):
         raise ValueError(
             f"scores holds {unknown} values that are NaN or infinite; did the fit diverge? "
             "Items that shall not be ranked belong in train"
         )
-    both = int(_pattern(test).multiply(_pattern(train)).sum())
-    if both:
+    if both := int(binary(test).multiply(binary(train)).sum()):
         raise ValueError(
             f"{both} cells are in test and in train, so they are not ranked; split the "
             "interactions so that no pair is on both sides, or pass train=None"
@@ -162,13 +137,9 @@ def _positions(
 
 
 @njit(cache=True, nogil=True)
-def _count_positions(
-    scores: np.ndarray,
-    indptr: np.ndarray,
-    indices: np.ndarray,
-    train_indptr: np.ndarray,
-    train_indices: np.ndarray,
-) -> np.ndarray:
+def _count_positions(  # type: ignore[no-untyped-def]
+    scores, indptr, indices, train_indptr, train_indices
+):
     """Count the items above and the ties: for a few test items cheaper than sorting."""
     positions = np.empty(len(indices))
     for user in range(len(scores)):
@@ -185,9 +156,3 @@ def _count_positions(
                 same -= row[item] == score
             positions[cell] = above + same / 2
     return positions
-
-
-def _pattern(matrix: csr_matrix) -> csr_matrix:
-    """Ones where a cell is stored, a stored zero included."""
-    ones = np.ones(matrix.nnz, dtype=np.int64)
-    return csr_matrix((ones, matrix.indices, matrix.indptr), shape=matrix.shape)

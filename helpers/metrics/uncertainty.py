@@ -15,13 +15,11 @@ N_RESAMPLES = 2_000
 
 
 def bootstrap_interval(values: np.ndarray | pd.Series, *, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of a mean over users, by resampling users.
+    """95 % percentile interval of a mean over users, by resampling users (Efron 1979).
 
     Parameters
     ----------
     values : float ndarray or Series of shape (n_users,)
-        One value for each user.
-    seed : int
 
     Returns
     -------
@@ -32,10 +30,6 @@ def bootstrap_interval(values: np.ndarray | pd.Series, *, seed: int = 0) -> tupl
     -----
     It says how much the mean would move with *other users of the same kind*; it does not cover
     another seed of the model or another period.
-
-    References
-    ----------
-    Efron (1979), "Bootstrap Methods: Another Look at the Jackknife".
 
     Examples
     --------
@@ -58,17 +52,7 @@ def bootstrap_interval(values: np.ndarray | pd.Series, *, seed: int = 0) -> tupl
 
 @dataclass(frozen=True)
 class Paired:
-    """The first model against the second on the same users.
-
-    Attributes
-    ----------
-    difference : float
-        Mean of first minus second.
-    low, high : float
-        Bootstrap interval of that mean.
-    p_value : float, above 0 and up to 1
-        Of the sign-flip test.
-    """
+    """First minus second model on the same users: mean, bootstrap interval, sign-flip p-value."""
 
     difference: float
     low: float
@@ -92,11 +76,6 @@ def paired(
     ----------
     first, second : float ndarray or Series of shape (n_users,)
         The same metric of the same users under two models. The indexes of two Series must agree.
-    seed : int
-
-    Returns
-    -------
-    Paired
 
     Notes
     -----
@@ -107,9 +86,8 @@ def paired(
 
     References
     ----------
-    Fisher (1935), "The Design of Experiments", section 21; for ranked lists Smucker, Allan and
-    Carterette (2007), "A Comparison of Statistical Significance Tests for Information Retrieval
-    Evaluation".
+    Fisher (1935), "The Design of Experiments", section 21; Smucker, Allan and Carterette (2007),
+    "A Comparison of Statistical Significance Tests for Information Retrieval Evaluation".
 
     Examples
     --------
@@ -178,12 +156,9 @@ def _sign_flip(differences: np.ndarray, seed: int) -> float:
 def _user_values(name: str, values: np.ndarray | pd.Series) -> np.ndarray:
     """One finite number for each user."""
     values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1:
+    if values.ndim != 1 or values.size == 0:
         raise ValueError(f"{name} has shape {values.shape}, expected one value for each user")
-    if len(values) == 0:
-        raise ValueError(f"{name} is empty: there is no user to resample")
-    unknown = int((~np.isfinite(values)).sum())
-    if unknown:
+    if unknown := int((~np.isfinite(values)).sum()):
         raise ValueError(
             f"{name} holds {unknown} values that are NaN or infinite; leave out the users for whom "
             "the metric is undefined, and say how many"
