@@ -50,6 +50,11 @@ class Split:
         """The pairs that no list holds."""
         return self.train.user_items if self.known is None else self.known
 
+    @property
+    def tested(self) -> np.ndarray:
+        """Rows of the users with a pair on both sides, in ascending order."""
+        return np.flatnonzero((self.train.user_counts > 0) & (self.test.user_counts > 0))
+
     def summary(self) -> pd.DataFrame:
         """Counts of both sides and of what cannot be tested.
 
@@ -66,7 +71,7 @@ class Split:
         counts = {
             "train pairs": self.train.nnz,
             "test pairs": self.test.nnz,
-            "users tested": (users_train & users_test).sum(),
+            "users tested": len(self.tested),
             "users without test": (users_train & ~users_test).sum(),
             "users without train": (users_test & ~users_train).sum(),
             "items without train": (items_test & ~items_train).sum(),
