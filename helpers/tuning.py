@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import product
@@ -54,38 +54,29 @@ DIGITS = 9
 _OPENING = Lock()  # two threads must not both create the tables of a new file
 
 
+def _meaning(text: str) -> Any:
+    return field(metadata={"meaning": text})
+
+
 @dataclass(frozen=True)
 class Workload:
     """How much of a log the notebooks use; see :func:`workload`."""
 
-    train_users: int
-    test_users: int
-    search_users: int
-    trials: int
-    grid_users: int
-    folds: int
-    n_splits: int
-    max_factors: int
-    without: tuple[str, ...]
+    train_users: int = _meaning("users that models learn from, at most")
+    test_users: int = _meaning("users whose lists are scored, at most")
+    search_users: int = _meaning("users in a search for settings, at most")
+    trials: int = _meaning("trials of each search")
+    grid_users: int = _meaning("users in the cross-validated grid, at most")
+    folds: int = _meaning("folds of the grid")
+    n_splits: int = _meaning("random splits in the comparison")
+    max_factors: int = _meaning("factors of the largest model")
+    without: tuple[str, ...] = _meaning("models left out")
 
     def to_frame(self) -> pd.DataFrame:
         """The numbers with their meaning, as a table for the notebooks."""
         values = asdict(self) | {"without": ", ".join(self.without) or "none"}
-        named = {_MEANING[name]: value for name, value in values.items()}
+        named = {each.metadata["meaning"]: values[each.name] for each in fields(self)}
         return pd.Series(named, name="value", dtype=object).rename_axis("meaning").to_frame()
-
-
-_MEANING = {
-    "train_users": "users that models learn from, at most",
-    "test_users": "users whose lists are scored, at most",
-    "search_users": "users in a search for settings, at most",
-    "trials": "trials of each search",
-    "grid_users": "users in the cross-validated grid, at most",
-    "folds": "folds of the grid",
-    "n_splits": "random splits in the comparison",
-    "max_factors": "factors of the largest model",
-    "without": "models left out",
-}
 
 
 def workload(n_rows: int, n_users: int, n_items: int) -> Workload:

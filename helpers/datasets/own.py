@@ -15,13 +15,17 @@ from helpers.io import DatasetError
 def raw(path: Path, columns: Mapping[str, str], name: str) -> RawLog:
     """The raw log of one's own file, which is taken as it is, or of several, which are cleaned."""
     paths, shown = reading.find(path), path.name or str(path)
+    try:
+        sha256 = digest(paths)
+    except OSError as error:
+        raise reading.damaged_file(path, error) from error
     return RawLog(
         name=name,
         source=path if path.exists() else paths,
         columns=columns,
         description="" if path.is_file() else f"{shown}: a log in {len(paths):,} file(s).",
         origin=shown,
-        sha256=digest(paths),
+        sha256=sha256,
         dirty=not path.is_file(),
     )
 
