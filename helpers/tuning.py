@@ -160,20 +160,11 @@ class Task:
 def iterates(
     model: Any, user_items: csr_matrix, at: Sequence[int], measure: Callable[[Any], T]
 ) -> dict[int, T]:
-    """Fit once, and look at the model after several numbers of iterations.
+    """Fit once, and look at the model after several numbers of iterations, from 1.
 
     A fit of 40 iterations passes through the models of 10, 20 and 30 on its way: nothing in ALS or
-    BPR depends on how many iterations are still to come.
-
-    Parameters
-    ----------
-    model : ALS or BPR model, not fitted yet
-        With ``iterations`` of at least ``max(at)``; it is fitted in place.
-    user_items : csr_matrix of shape (n_users, n_items)
-    at : sequence of int
-        Numbers of iterations, from 1.
-    measure : callable
-        Gets the model as it is then. It goes on learning, so what shall stay must be copied.
+    BPR depends on how many iterations are still to come. The model is fitted in place, and goes on
+    learning after ``measure`` has seen it, so what shall stay must be copied.
 
     Returns
     -------
