@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-DATASETS = (
-    "movielens-100k", "movielens-1m", "online-retail", "store-simulated", "retailrocket", "rees46",
-)  # fmt: skip
+DATASETS = ("movielens-100k", "movielens-1m", "online-retail", "store-simulated")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -71,10 +71,6 @@ class Interactions:
             latest, or their number. Zeros are dropped before; users and items with nothing but
             zeros keep their row or column, which is empty.
 
-        Returns
-        -------
-        Interactions
-
         Examples
         --------
         >>> log = pd.DataFrame({
@@ -147,21 +143,10 @@ class Interactions:
     def sample_users(self, most: int, *, seed: int = 0) -> "Interactions":
         """A random sample of the users with all of their pairs, and the items that they know.
 
-        Parameters
-        ----------
-        most : int, at least 1
-            Users to draw; with as many or fewer to draw from, all of these are taken.
-        seed : int
-
-        Returns
-        -------
-        Interactions
-
-        Notes
-        -----
         Users and items without a pair are left out, and indexes are counted anew: ALS gives
         weight to empty cells, so an emptied row would still take part in the loss. Users with
         more than :data:`MAX_HISTORY` items are not drawn, where they are less than half of all.
+        Where there are ``most`` users or fewer to draw from, all of these are taken.
         """
         if most < 1:
             raise ValueError(f"most is {most}, expected 1 user or more")
@@ -254,20 +239,8 @@ class Interactions:
 def check_user_items(user_items: Any, n_users: int, n_items: int) -> csr_matrix:
     """The matrix itself, if it has users as rows, items as columns and a value in each cell.
 
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-    n_users, n_items : int
-        What the index or the fitted model knows.
-
-    Returns
-    -------
-    csr_matrix
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no CSR matrix; if it has another shape, a stored zero, NaN or an infinite value.
+    The numbers are those that the index or the fitted model knows. A matrix that is not CSR is a
+    TypeError; one of another shape, with a stored zero, NaN or an infinite value is a ValueError.
 
     Examples
     --------

@@ -50,15 +50,16 @@ class Split:
         """The pairs that no list holds."""
         return self.train.user_items if self.known is None else self.known
 
-    def summary(self) -> pd.DataFrame:
-        """Counts of both sides and of what cannot be tested.
+    @property
+    def tested(self) -> np.ndarray:
+        """Rows of the users with a pair on both sides, in ascending order."""
+        return np.flatnonzero((self.train.user_counts > 0) & (self.test.user_counts > 0))
 
-        Returns
-        -------
-        DataFrame of int
-            Index ``what``, column ``count``. *Users tested* have a pair on both sides. *Out of
-            reach* are test pairs whose user or item has no pair in train, so that no
-            collaborative model can find them.
+    def summary(self) -> pd.DataFrame:
+        """Counts of both sides and of what cannot be tested, as a frame with the column ``count``.
+
+        *Users tested* have a pair on both sides. *Out of reach* are test pairs whose user or item
+        has no pair in train, so that no collaborative model can find them.
         """
         users_train, users_test = self.train.user_counts > 0, self.test.user_counts > 0
         items_train, items_test = self.train.item_counts > 0, self.test.item_counts > 0
@@ -66,7 +67,7 @@ class Split:
         counts = {
             "train pairs": self.train.nnz,
             "test pairs": self.test.nnz,
-            "users tested": (users_train & users_test).sum(),
+            "users tested": len(self.tested),
             "users without test": (users_train & ~users_test).sum(),
             "users without train": (users_test & ~users_train).sum(),
             "items without train": (items_test & ~items_train).sum(),
@@ -79,21 +80,9 @@ class Split:
 def leave_last_out(interactions: Interactions, n: int = 1, *, seed: int = 0) -> Split:
     """Test on the latest ``n`` pairs of each user (chronological leave-``n``-out).
 
-    Parameters
-    ----------
-    interactions : Interactions
-    n : int, at least 1
-    seed : int
-        Only used where the interactions have no times: then ``n`` random pairs are taken.
-
-    Returns
-    -------
-    Split
-
-    Notes
-    -----
-    "Latest" is by time, and among equal times by position in the log. Users with ``n`` pairs or
-    fewer stay in train whole, because there would be nothing left to learn from.
+    "Latest" is by time, and among equal times by position in the log; without times, ``n`` random
+    pairs are taken by ``seed``. Users with ``n`` pairs or fewer stay in train whole, because there
+    would be nothing left to learn from.
 
     Examples
     --------
@@ -137,10 +126,6 @@ def time_cutoff(
     found : collection of str
         The events that are to be found, such as ``("purchase",)``: the others are learned from
         only, and an item that was viewed may be in a list. Without it, all events count.
-
-    Returns
-    -------
-    Split
 
     Notes
     -----
@@ -196,6 +181,9 @@ def random_ratio(
 ) -> Split:
     """Test on a random share of the pairs of each user, or of each item.
 
+    A random split lets the model learn from what came after the test pairs. It answers "how well
+    are gaps filled", not "how well is the future foreseen".
+
     Parameters
     ----------
     interactions : Interactions
@@ -205,15 +193,6 @@ def random_ratio(
     by : {"user", "item"}
         What the shares are kept for.
     seed : int
-
-    Returns
-    -------
-    Split
-
-    Notes
-    -----
-    A random split lets the model learn from what came after the test pairs. It answers "how well
-    are gaps filled", not "how well is the future foreseen".
     """
     if not 0 < test_ratio < 1:
         raise ValueError(f"test_ratio is {test_ratio}, expected a number between 0 and 1")
@@ -226,18 +205,7 @@ def random_ratio(
 def k_fold(interactions: Interactions, k: int, *, by: By = "user", seed: int) -> Iterator[Split]:
     """Cross-validation: ``k`` splits whose test sides together are the whole input.
 
-    Parameters
-    ----------
-    interactions : Interactions
-    k : int, at least 2
-    by : {"user", "item"}
-        Each user's (or item's) pairs are spread evenly over the folds.
-    seed : int
-
-    Yields
-    ------
-    Split
-        ``k`` of them, in order of the fold.
+    Each user's (or item's) pairs are spread evenly over the folds.
     """
     if k < 2:
         raise ValueError(f"k is {k}, expected a whole number of at least 2")
@@ -270,12 +238,7 @@ def _groups(interactions: Interactions, by: By) -> np.ndarray:
 
 def _rank_within(groups: np.ndarray, key: np.ndarray) -> np.ndarray:
     """Rank of each entry by ``key`` among the entries of its group, from 0."""
-    by_group = np.lexsort((key, groups))
-    sizes = np.bincount(groups)
-    starts = np.cumsum(sizes) - sizes
-    ranks = np.empty(len(groups), dtype=np.int64)
-    ranks[by_group] = np.arange(len(groups)) - starts[groups[by_group]]
-    return ranks
+    return pd.Series(key).groupby(groups).rank(method="first").to_numpy(np.int64) - 1
 
 
 def _random_rank(groups: np.ndarray, seed: int) -> np.ndarray:

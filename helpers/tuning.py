@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import product
@@ -31,13 +31,12 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from helpers import metrics, recommend
-from helpers.models import SETTINGS, model_factory
+from helpers.models import model_factory
 from helpers.splits import Split
 
 T = TypeVar("T")
 J = TypeVar("J")
 Settings = Mapping[str, Any]
-Grid = Mapping[str, Sequence[Any]]
 
 TASK_VERSION = 1
 """Raise it when a change of the models, the metrics or the tasks changes what a stored trial says;
@@ -50,45 +49,34 @@ STARTUP = 8
 """Trials at random before the search looks at what came out."""
 
 DIGITS = 9
-"""Decimals of an objective: what all processors agree on, so that they decide alike."""
+"""Decimals of a score that decides: what all processors agree on, so that they decide alike."""
 
 _OPENING = Lock()  # two threads must not both create the tables of a new file
+
+
+def _meaning(text: str) -> Any:
+    return field(metadata={"meaning": text})
 
 
 @dataclass(frozen=True)
 class Workload:
     """How much of a log the notebooks use; see :func:`workload`."""
 
-    train_users: int
-    test_users: int
-    search_users: int
-    trials: int
-    grid_users: int
-    folds: int
-    n_splits: int
-    max_factors: int
-    without: tuple[str, ...]
+    train_users: int = _meaning("users that models learn from, at most")
+    test_users: int = _meaning("users whose lists are scored, at most")
+    search_users: int = _meaning("users in a search for settings, at most")
+    trials: int = _meaning("trials of each search")
+    grid_users: int = _meaning("users in the cross-validated grid, at most")
+    folds: int = _meaning("folds of the grid")
+    n_splits: int = _meaning("random splits in the comparison")
+    max_factors: int = _meaning("factors of the largest model")
+    without: tuple[str, ...] = _meaning("models left out")
 
     def to_frame(self) -> pd.DataFrame:
         """The numbers with their meaning, as a table for the notebooks."""
-        rows = {field: [_MEANING[field], value] for field, value in asdict(self).items()}
-        rows["without"][1] = ", ".join(self.without) or "none"
-        columns = ["meaning", "value"]
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-        return table.set_index("meaning")
-
-
-_MEANING = {
-    "train_users": "users that models learn from, at most",
-    "test_users": "users whose lists are scored, at most",
-    "search_users": "users in a search for settings, at most",
-    "trials": "trials of each search",
-    "grid_users": "users in the cross-validated grid, at most",
-    "folds": "folds of the grid",
-    "n_splits": "random splits in the comparison",
-    "max_factors": "factors of the largest model",
-    "without": "models left out",
-}
+        values = asdict(self) | {"without": ", ".join(self.without) or "none"}
+        named = {each.metadata["meaning"]: values[each.name] for each in fields(self)}
+        return pd.Series(named, name="value", dtype=object).rename_axis("meaning").to_frame()
 
 
 def workload(n_rows: int, n_users: int, n_items: int) -> Workload:
@@ -97,17 +85,7 @@ def workload(n_rows: int, n_users: int, n_items: int) -> Workload:
     A log is *small* up to 200,000 rows and 5,000 items, *medium* up to 2 million rows and 20,000
     items, else *large*, and a table by these three classes says the rest. Models learn from so
     many random users that these have about 2 million rows. EASE needs at most 5,000 items, BPR at
-    most 2 million rows.
-
-    Parameters
-    ----------
-    n_rows, n_users, n_items : int
-        Of the whole log.
-
-    Returns
-    -------
-    Workload
-        The same for the same numbers, on any machine.
+    most 2 million rows. The same log gets the same work on any machine.
 
     Examples
     --------
@@ -118,22 +96,19 @@ def workload(n_rows: int, n_users: int, n_items: int) -> Workload:
     """
     small = n_rows <= 200_000 and n_items <= 5_000
     medium = n_rows <= 2_000_000 and n_items <= 20_000
-    by_class = {
-        "test_users": (2_000, 2_000, 2_000),
-        "search_users": (1_000, 700, 1_000),
-        "trials": (16, 6, 6),
-        "grid_users": (1_000, 300, 500),
-        "folds": (2, 2, 2),
-        "n_splits": (5, 2, 1),
-        "max_factors": (256, 128, 64),
-    }
-    column = 0 if small else 1 if medium else 2
+    size = 0 if small else 1 if medium else 2
     most_rows = 2_000_000
     too_large = {"EASE": n_items > 5_000, "BPR": n_rows > most_rows}
     return Workload(
         train_users=n_users if n_rows <= most_rows else max(1, n_users * most_rows // n_rows),
+        test_users=2_000,
+        search_users=(1_000, 700, 1_000)[size],
+        trials=(16, 6, 6)[size],
+        grid_users=(1_000, 300, 500)[size],
+        folds=2,
+        n_splits=(5, 2, 1)[size],
+        max_factors=(256, 128, 64)[size],
         without=tuple(name for name, large in too_large.items() if large),
-        **{name: values[column] for name, values in by_class.items()},
     )
 
 
@@ -141,14 +116,7 @@ def workload(n_rows: int, n_users: int, n_items: int) -> Workload:
 class Task:
     """What a search may see: one training side and one validation side.
 
-    Attributes
-    ----------
-    name : str
-        Of the protocol.
-    split : Split
-        Its ``test`` side is the *validation* set here.
-    k : int
-        Length of the lists.
+    The ``test`` side of the split is the *validation* set here; ``k`` is the length of the lists.
     """
 
     name: str
@@ -158,9 +126,7 @@ class Task:
     @cached_property
     def users(self) -> np.ndarray:
         """Rows with something in train and something to find, in ascending order."""
-        return np.flatnonzero(
-            (self.split.train.user_counts > 0) & (self.split.test.user_counts > 0)
-        )
+        return self.split.tested
 
     @cached_property
     def sha256(self) -> str:
@@ -172,18 +138,10 @@ class Task:
         return digest.hexdigest()
 
     def top_n(self, model: Any, matrix: csr_matrix | None = None) -> np.ndarray:
-        """The first ``k`` new items of each of :attr:`users`.
+        """The first ``k`` new items of each of :attr:`users`, padded with -1.
 
-        Parameters
-        ----------
-        model : model fitted on the training side
-        matrix : csr_matrix, optional
-            What it was fitted on, where that is not the training matrix itself: baselines score
-            from these histories.
-
-        Returns
-        -------
-        int ndarray of shape (len(users), k), padded with -1
+        Baselines score from the histories, so ``matrix`` is what the model was fitted on, where
+        that is not the training matrix itself.
         """
         histories = self.split.train.user_items if matrix is None else matrix
         left_out = self.split.left_out
@@ -194,31 +152,24 @@ class Task:
         found = metrics.accuracy(top_n, self.split.test.user_items[self.users], [self.k])
         return found[f"ndcg@{self.k}"].to_numpy(np.float64)
 
+    def score(self, top_n: np.ndarray) -> float:
+        """The mean of :meth:`ndcg`, to :data:`DIGITS` decimals."""
+        return round(float(self.ndcg(top_n).mean()), DIGITS)
+
 
 def iterates(
     model: Any, user_items: csr_matrix, at: Sequence[int], measure: Callable[[Any], T]
 ) -> dict[int, T]:
-    """Fit once, and look at the model after several numbers of iterations.
+    """Fit once, and look at the model after several numbers of iterations, from 1.
 
-    Parameters
-    ----------
-    model : ALS or BPR model, not fitted yet
-        With ``iterations`` of at least ``max(at)``; it is fitted in place.
-    user_items : csr_matrix of shape (n_users, n_items)
-    at : sequence of int
-        Numbers of iterations, from 1.
-    measure : callable
-        Gets the model as it is then. It goes on learning, so what shall stay must be copied.
+    A fit of 40 iterations passes through the models of 10, 20 and 30 on its way: nothing in ALS or
+    BPR depends on how many iterations are still to come. The model is fitted in place, and goes on
+    learning after ``measure`` has seen it, so what shall stay must be copied.
 
     Returns
     -------
     dict
         What ``measure`` returned, by number of iterations.
-
-    Notes
-    -----
-    A fit of 40 iterations passes through the models of 10, 20 and 30 on its way: nothing in ALS or
-    BPR depends on how many iterations are still to come.
     """
     if not at or min(at) < 1 or max(at) > model.iterations:
         raise ValueError(
@@ -237,30 +188,19 @@ def iterates(
     return found
 
 
-def runs_of(grid: Grid, base: Settings | None = None) -> list[dict[str, Any]]:
-    """The settings of every point of a grid.
-
-    Parameters
-    ----------
-    grid : mapping of str to sequence
-        Values of each setting.
-    base : mapping, optional
-        Settings that hold where the grid says nothing.
-
-    Returns
-    -------
-    list of dict
+def runs_of(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The settings of every point of a grid, by its values of each setting.
 
     Examples
     --------
-    >>> runs_of({"alpha": [1.0, 2.0]}, {"factors": 8})
-    [{'factors': 8, 'alpha': 1.0}, {'factors': 8, 'alpha': 2.0}]
+    >>> runs_of({"factors": [8], "alpha": [1.0, 2.0]})
+    [{'alpha': 1.0, 'factors': 8}, {'alpha': 2.0, 'factors': 8}]
     """
     if not grid or not all(map(len, grid.values())):
         raise ValueError(f"grid is {grid!r}, expected at least one value for each setting")
     names = sorted(grid)
     points = product(*(grid[name] for name in names))
-    return [{**(base or {}), **dict(zip(names, point, strict=True))} for point in points]
+    return [dict(zip(names, point, strict=True)) for point in points]
 
 
 def fit_lists(
@@ -275,7 +215,6 @@ def fit_lists(
 
     Parameters
     ----------
-    task : Task
     name : str
         One of :data:`helpers.models.SETTINGS`.
     runs : sequence of mapping
@@ -290,67 +229,48 @@ def fit_lists(
     int ndarray of shape (n_runs, n_seeds, n_users, k)
         Lists of ``task.users``.
     """
-    contexts = [(task.split, seed, task.top_n) for seed in seeds]
-    return np.array(_fit_all(name, runs, contexts, workers))
+    return np.array(_fit_all(task, name, runs, seeds, workers, task.top_n))
 
 
-def try_all(
-    task: Task, name: str, runs: Sequence[Settings], *, seed: int = 0, workers: int = 2
-) -> pd.DataFrame:
-    """The score of each of these settings.
-
-    Parameters
-    ----------
-    task, name, runs, workers
-        As in :func:`fit_lists`.
-    seed : int
-        Of the models.
+def score_grid(task: Task, name: str, runs: Sequence[Settings], *, seed: int = 0) -> pd.DataFrame:
+    """ROEM and nDCG of many models; the arguments are those of :func:`fit_lists`.
 
     Returns
     -------
     DataFrame
-        Index ``trial``; the settings and ``nDCG@k``.
+        One row for each model: the settings, ``ROEM`` (0 is best, 0.5 chance; whole catalogue,
+        ties averaged, weighted by strength) and ``nDCG@k``.
     """
-    lists = fit_lists(task, name, runs, seeds=[seed], workers=workers)
-    values = [round(float(task.ndcg(one[0]).mean()), DIGITS) for one in lists]
-    return pd.DataFrame(runs).assign(**{f"nDCG@{task.k}": values}).rename_axis("trial")
+
+    def measure(model: Any, matrix: csr_matrix) -> dict[str, float]:
+        lists, ranks = score_in_blocks(
+            model, matrix, task.split, task.users, task.k, metrics.percentile_ranks
+        )
+        roem = np.average(ranks, weights=task.split.test.user_items[task.users].data)
+        return {"ROEM": float(roem), f"nDCG@{task.k}": float(task.ndcg(lists).mean())}
+
+    found = _fit_all(task, name, runs, [seed], 2, measure)
+    return pd.DataFrame({**run, **scores} for run, [scores] in zip(runs, found, strict=True))
 
 
-def cross_validate(
-    folds: Sequence[Split],
-    name: str,
-    runs: Sequence[Settings],
-    *,
-    k: int = 10,
-    seed: int = 0,
-    workers: int = 2,
-) -> pd.DataFrame:
-    """Many models on several folds, by ROEM and by nDCG; one fit for all iterations.
-
-    Parameters
-    ----------
-    folds : sequence of Split
-        From :func:`helpers.splits.k_fold`.
-    name, runs, workers
-        As in :func:`fit_lists`; with no iterations in its settings, a model is simply fitted.
-    k : int
-        Cut-off of nDCG.
-    seed : int
-        Of the models.
-
-    Returns
-    -------
-    DataFrame
-        One row for each model and fold: the settings, ``fold``, ``ROEM`` (0 is best, 0.5 chance;
-        whole catalogue, ties averaged) and ``nDCG@k``.
-    """
-    contexts = [(fold, seed, partial(_roem_and_ndcg, fold, k)) for fold in folds]
-    found = _fit_all(name, runs, contexts, workers)
-    return pd.DataFrame(
-        {**run, "fold": fold, **scores}
-        for run, of_folds in zip(runs, found, strict=True)
-        for fold, scores in enumerate(of_folds)
-    )
+def score_in_blocks(
+    model: Any,
+    matrix: csr_matrix,
+    split: Split,
+    users: np.ndarray,
+    k: int,
+    measure: Callable[[np.ndarray, csr_matrix, csr_matrix], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of users, and a measure of (scores, test, left out), made in blocks of users."""
+    step = max(1, recommend.CELLS // matrix.shape[1])
+    lists, measured = [], []
+    for start in range(0, len(users), step):
+        block = users[start : start + step]
+        scores = recommend.scores(model, matrix, block)
+        left_out = split.left_out[block]
+        lists.append(recommend.rank_items(scores, k, left_out)[0])
+        measured.append(measure(scores, split.test.user_items[block], left_out))
+    return np.concatenate(lists), np.concatenate(measured)
 
 
 def search(
@@ -368,7 +288,6 @@ def search(
 
     Parameters
     ----------
-    task : Task
     name : {"ALS", "IALS", "BPR"}
     space : mapping of str to Optuna distribution
         What to search, but ``iterations``: those are read off the validation curve.
@@ -391,13 +310,11 @@ def search(
 
     Notes
     -----
-    *Resuming.* The study's name holds a checksum of the data, the settings, the seed, the versions
-    of the libraries and :data:`TASK_VERSION`: an equal search goes on where the last one stopped,
-    and a finished one is only read. The sampler gets a seed of its own for each trial, so a search
-    that was stopped and resumed proposes what an uninterrupted one would have.
-
-    *Processors.* Numbers are rounded before they decide anything: settings to three digits,
-    objectives to nine decimals.
+    The study's name holds a checksum of the data, the settings, the seed, the versions of the
+    libraries and :data:`TASK_VERSION`: an equal search goes on where the last one stopped, and a
+    finished one is only read. The sampler gets a seed of its own for each trial, so a search that
+    was stopped and resumed proposes what an uninterrupted one would have. Settings are rounded to
+    three digits and scores to :data:`DIGITS` decimals, so that every processor decides alike.
 
     References
     ----------
@@ -411,8 +328,6 @@ def search(
             "are read off the validation curve"
         )
     base, at = dict(fixed or {}), sorted(iterations)
-    if unknown := {*base, *space} - set(SETTINGS.get(name, ())):
-        raise ValueError(f"{name!r} has no settings {sorted(unknown)}; known are {SETTINGS}")
     ranges = {key: repr(value) for key, value in space.items()}
     libraries = [version(library) for library in LIBRARIES]
     about = json.dumps([TASK_VERSION, libraries, task.sha256, name, ranges, base, at, seed])
@@ -449,10 +364,11 @@ def refine(
 ) -> tuple[dict[str, Any], np.ndarray, dict[str, metrics.Paired]]:
     """Go on beyond the edges of a search, as long as a step is ahead of where it starts.
 
+    One setting moves at a time, so a better point that needs two at once is not found. At most
+    128 factors are tried.
+
     Parameters
     ----------
-    task, name
-        As in :func:`fit_lists`.
     settings : mapping
         The best of the search.
     ends : mapping of str to (low, high)
@@ -468,11 +384,6 @@ def refine(
         nDCG at ``k`` of each user with them.
     steps : dict of str to Paired
         What each step changed, such as ``"factors 64"``.
-
-    Notes
-    -----
-    One setting moves at a time, so a better point that needs two at once is not found. At most
-    128 factors are tried.
     """
     fit = partial(fit_lists, task, name, seeds=[seed], workers=1)
     chosen = dict(settings)
@@ -497,16 +408,7 @@ def refine(
 
 
 def best(trials: pd.DataFrame) -> dict[str, Any]:
-    """The settings of the best trial; of equal ones the first.
-
-    Parameters
-    ----------
-    trials : DataFrame
-        From :func:`search` or :func:`try_all`: settings, and last the score.
-
-    Returns
-    -------
-    dict
+    """The settings of the best trial, of equal ones the first; the score is the last column.
 
     Examples
     --------
@@ -533,32 +435,33 @@ def in_parallel(
 
 
 def _fit_all(
+    task: Task,
     name: str,
     runs: Sequence[Settings],
-    contexts: Sequence[tuple[Split, int, Callable[[Any, csr_matrix], T]]],
+    seeds: Sequence[int],
     workers: int,
+    measure: Callable[[Any, csr_matrix], T],
 ) -> list[list[T]]:
-    """What is measured of every run in every context (split, seed, measure)."""
+    """What is measured of every run with every seed."""
     keys = [json.dumps({**run, "iterations": None}, sort_keys=True) for run in runs]
     groups: dict[str, list[Settings]] = {}  # one fit can serve a group
     for key, run in zip(keys, runs, strict=True):
         groups.setdefault(key, []).append(run)
-    jobs = [(key, context) for key in groups for context in range(len(contexts))]
+    jobs = [(key, seed) for key in groups for seed in seeds]
 
     def fit(job: tuple[str, int]) -> dict[int, T]:
-        group, (split, seed, measure) = groups[job[0]], contexts[job[1]]
-        at = sorted({run["iterations"] for run in group if "iterations" in run})
-        settings = {**group[0], **({"iterations": at[-1]} if at else {})}
+        (key, seed), train = job, task.split.train
+        at = sorted({run["iterations"] for run in groups[key] if "iterations" in run})
+        settings = {**groups[key][0], **({"iterations": at[-1]} if at else {})}
         factory = model_factory(name, settings, seed=seed)
-        matrix = factory.matrix(split.train)
+        matrix = factory.matrix(train)
         if not at:
-            return {0: measure(factory.fit(split.train), matrix)}
-        model = factory.make(split.train)
-        return iterates(model, matrix, at, lambda model: measure(model, matrix))
+            return {0: measure(factory.fit(train), matrix)}
+        return iterates(factory.make(train), matrix, at, lambda model: measure(model, matrix))
 
     found = dict(zip(jobs, in_parallel(fit, jobs, workers, "fits"), strict=True))
     return [
-        [found[key, context][run.get("iterations", 0)] for context in range(len(contexts))]
+        [found[key, seed][run.get("iterations", 0)] for seed in seeds]
         for key, run in zip(keys, runs, strict=True)
     ]
 
@@ -566,22 +469,6 @@ def _fit_all(
 def _rounded(value: Any) -> Any:
     """A float to three digits, so that its last bits decide nothing; anything else as it is."""
     return float(f"{value:.3g}") if isinstance(value, float) else value
-
-
-def _roem_and_ndcg(split: Split, k: int, model: Any, matrix: csr_matrix) -> dict[str, float]:
-    """ROEM of the validation side (weighted by strength) and nDCG, in blocks of users."""
-    task = Task("fold", split, k)
-    lists, ranks = [], []
-    step = max(1, recommend.CELLS // split.train.n_items)
-    for start in range(0, len(task.users), step):
-        users = task.users[start : start + step]
-        scores = recommend.scores(model, matrix, users)
-        left_out, test = split.left_out[users], split.test.user_items[users]
-        lists.append(recommend.rank_items(scores, k, left_out)[0])
-        ranks.append(metrics.percentile_ranks(scores, test, left_out))
-    weights = split.test.user_items[task.users].data
-    roem = np.average(np.concatenate(ranks), weights=weights)
-    return {"ROEM": float(roem), f"nDCG@{k}": float(task.ndcg(np.concatenate(lists)).mean())}
 
 
 def _validation_curve(
@@ -592,14 +479,17 @@ def _validation_curve(
 
     def look(model: Any) -> None:
         n = at[len(curve)]
-        curve[n] = round(float(task.ndcg(task.top_n(model)).mean()), DIGITS)
+        curve[n] = task.score(task.top_n(model))
         trial.report(curve[n], n)
         if n < at[-1] and trial.should_prune():
             raise optuna.TrialPruned
 
-    factory, train = model_factory(name, {**settings, "iterations": at[-1]}, seed=seed), task.split
+    factory, train = (
+        model_factory(name, {**settings, "iterations": at[-1]}, seed=seed),
+        task.split.train,
+    )
     with suppress(optuna.TrialPruned):  # the curve is shorter then
-        iterates(factory.make(train.train), factory.matrix(train.train), at, look)
+        iterates(factory.make(train), factory.matrix(train), at, look)
     return curve
 
 

@@ -17,35 +17,22 @@ SECONDS_PER_DAY = 86_400
 TINY = float(np.finfo(np.float32).tiny)
 """The least weight: 0 would not be stored, or mean something else to implicit."""
 
-EVENT_WEIGHTS: dict[str, float] = {"view": 1, "cart": 3, "remove_from_cart": 0, "purchase": 5}
-"""Where a search for the weights of a store's events starts; 0 leaves the events out."""
 
-
-def event_values(
-    events: pd.DataFrame,
-    weights: Mapping[str, float] = EVENT_WEIGHTS,
-    *,
-    half_life_days: float | None = None,
-) -> pd.DataFrame:
-    """Give each event of a store's log its value: a weight for its kind, fading with its age.
-
-    ``value = weights[event] * 0.5 ** (age / half_life)``
+def event_values(events: pd.DataFrame, weights: Mapping[str, float]) -> pd.DataFrame:
+    """Give each event of a store's log the weight of its kind as ``value``.
 
     Parameters
     ----------
     events : DataFrame
-        Columns ``event`` (text) and, for a half-life, ``timestamp`` (UTC), and any others.
+        Column ``event`` (text), and any others.
     weights : mapping of str to float, at least 0
         Weight of each kind of event; one that is not in the log does no harm.
-    half_life_days : float, above 0, optional
-        Days after which an event counts half; without it events do not fade. Age is counted from
-        the latest event.
 
     Returns
     -------
     DataFrame
         The events of positive weight, in the same order and with the same index, with a new
-        ``value``. No event is left out for its time: one without a time is an error.
+        ``value``.
 
     Notes
     -----
@@ -54,17 +41,12 @@ def event_values(
 
     Examples
     --------
-    >>> log = pd.DataFrame({
-    ...     "event": ["view", "remove_from_cart", "purchase"],
-    ...     "timestamp": pd.to_datetime(["2026-01-01", "2026-01-05", "2026-01-11"], utc=True)})
-    >>> event_values(log, half_life_days=10)[["event", "value"]].values.tolist()
-    [['view', 0.5], ['purchase', 5.0]]
+    >>> log = pd.DataFrame({"event": ["view", "remove_from_cart", "purchase"]})
+    >>> event_values(log, {"view": 1, "remove_from_cart": 0, "purchase": 5}).values.tolist()
+    [['view', 1.0], ['purchase', 5.0]]
     """
-    needed = ["event"] if half_life_days is None else ["event", "timestamp"]
-    if missing := [name for name in needed if name not in events]:
-        raise ValueError(f"events lacks the columns {missing}; it has {list(events.columns)}")
-    if "timestamp" in events and (without := int(events["timestamp"].isna().sum())):
-        raise ValueError(f"events has {without} rows without a time; drop or repair these rows")
+    if "event" not in events:
+        raise ValueError(f"events lacks the column 'event'; it has {list(events.columns)}")
     for name, weight in weights.items():
         _check(f"weights[{name!r}]", weight, weight >= 0, "0 or more")
     values = events["event"].map(dict(weights)).astype(np.float64)
@@ -74,8 +56,6 @@ def event_values(
             f"weights names {list(weights)} but the log also holds the events {unknown}; give each "
             "a weight (0 leaves its events out)"
         )
-    if half_life_days is not None:
-        values *= _fading(events["timestamp"].dt.tz_convert(None).to_numpy(), half_life_days)
     return events.assign(value=values)[values > 0]
 
 
@@ -111,22 +91,9 @@ def log(user_items: csr_matrix, alpha: float = 40.0, eps: float = 1.0) -> csr_ma
 def bm25(user_items: csr_matrix, k1: float = 100.0, b: float = 0.8) -> csr_matrix:
     """implicit's BM25: popular items and busy users weigh less, strength saturates.
 
-    Parameters
-    ----------
-    user_items : csr_matrix of shape (n_users, n_items)
-    k1 : float, above 0
-        Strength at which growth saturates.
-    b : float, from 0 to 1
-        How much a user's total is normalised away.
-
-    Returns
-    -------
-    csr_matrix, float64, same cells, positive
-
-    Raises
-    ------
-    ValueError
-        If ``k1`` or ``b`` is out of range, or no weight is positive (two or three users).
+    ``k1`` (above 0) is the strength at which growth saturates, ``b`` (from 0 to 1) how much a
+    user's total is normalised away. Where no weight is positive (two or three users), it is a
+    ValueError.
 
     Notes
     -----
@@ -166,10 +133,6 @@ def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: floa
     half_life_days : float, above 0
         Days after which an interaction counts half.
 
-    Returns
-    -------
-    csr_matrix, float64, same cells, values of at most ``r``
-
     Examples
     --------
     >>> days = np.array(["2026-01-01", "2026-01-11"], dtype="datetime64[s]")
@@ -181,16 +144,10 @@ def recency(user_items: csr_matrix, timestamps: np.ndarray, half_life_days: floa
             f"timestamps has {len(timestamps)} entries, but user_items stores {user_items.nnz} "
             "cells; pass interactions.timestamps of the same interactions"
         )
-    return _with_data(user_items, user_items.data * _fading(timestamps, half_life_days))
-
-
-def _fading(timestamps: np.ndarray, half_life_days: float) -> np.ndarray:
-    """What is left of a weight of 1, by age before the latest time; never 0."""
     _check("half_life_days", half_life_days, half_life_days > 0, "above 0")
-    if len(timestamps) == 0:
-        return np.ones(0)
     seconds = (timestamps.max() - timestamps) / np.timedelta64(1, "s")
-    return np.asarray(np.maximum(0.5 ** (seconds / SECONDS_PER_DAY / half_life_days), TINY))
+    left = np.maximum(0.5 ** (seconds / SECONDS_PER_DAY / half_life_days), TINY)
+    return _with_data(user_items, user_items.data * left)
 
 
 def _with_data(user_items: csr_matrix, data: np.ndarray) -> csr_matrix:

@@ -17,7 +17,7 @@ def shared(file: str) -> Path:
     return SHARED / file
 
 
-def published_retailrocket(raw: Path) -> None:
+def published_retailrocket(folder: Path) -> None:
     """The sample, which has other columns than the published file, in that file's form."""
     sample = pd.read_csv(shared("retailrocket-subset.csv.gz"))
     names = {"view": "view", "cart": "addtocart", "buy": "transaction"}
@@ -30,8 +30,8 @@ def published_retailrocket(raw: Path) -> None:
             "transactionid": np.where(sample["event"] == "buy", sample["timestamp"], ""),
         }
     )
-    (raw / "retailrocket").mkdir(parents=True)
-    published.to_csv(raw / "retailrocket" / "events.csv", index=False)
+    folder.mkdir()
+    published.to_csv(folder / "events.csv", index=False)
 
 
 def frame(rows: list[tuple[str, str, float, int]]) -> pd.DataFrame:

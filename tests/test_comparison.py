@@ -1,9 +1,11 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 from logs_fixtures import frame
 
-from helpers import metrics, models, recommend, splits
+from helpers import comparison, metrics, models, recommend, splits, tuning
 from helpers.comparison import compare
 from helpers.interactions import Interactions
 
@@ -69,7 +71,9 @@ def test_the_values_are_those_of_a_single_run(compared, draws, factories, name):
 
 def test_neither_workers_nor_blocks_change_the_values(compared, draws, factories, monkeypatch):
     monkeypatch.setattr(recommend, "CELLS", 7 * 40)
-    again = compare(factories, draws, k=5, workers=1, progress=False)
+    one = partial(tuning.in_parallel, workers=1)
+    monkeypatch.setattr(comparison, "in_parallel", one)
+    again = compare(factories, draws, k=5, progress=False)
     pd.testing.assert_frame_equal(again.measured, compared.measured)
 
 
@@ -99,26 +103,6 @@ def test_the_accuracy_table_has_means_intervals_and_splits(compared):
     assert table.loc["IALS", NDCG] > table.loc["popular", NDCG] > table.loc["random", NDCG]
     means = [compared.measured.loc[("IALS", s), NDCG].mean() for s in (0, 1)]
     assert table.loc["IALS", ["worst split", "best split"]].tolist() == pytest.approx(sorted(means))
-
-
-def test_differences_are_paired_by_user(compared):
-    table = compared.differences("IALS", NDCG)
-    users = compared.per_user(NDCG)
-    pair = metrics.paired(users["IALS"], users["popular"])
-    row = table.loc["popular"]
-    assert row["difference"] == pytest.approx((users["IALS"] - users["popular"]).mean())
-    assert (row["low"], row["high"], row["p"]) == (pair.low, pair.high, pair.p_value)
-    assert row["verdict"] == "ahead"
-    assert "IALS" not in table.index
-    assert compared.differences("random", NDCG).loc["IALS", "verdict"] == "behind"
-    with pytest.raises(KeyError, match="no model is called 'SVD'; there are"):
-        compared.differences("SVD", NDCG)
-
-
-def test_a_model_is_tied_with_its_twin(draws, factories):
-    twins = {"one": factories["popular"], "other": factories["popular"]}
-    table = compare(twins, draws[:1], k=5, progress=False).differences("one", NDCG)
-    assert table.loc["other", ["difference", "verdict"]].tolist() == [0, "tied"]
 
 
 def test_the_cap_limits_who_is_scored_and_not_what_is_learned(compared, draws, factories):

@@ -1,4 +1,4 @@
-"""Logs of stores: Online Retail from both its sources, logs put there by hand, the simulated one.
+"""Logs of stores: Online Retail from both its sources, folders of others, the simulated one.
 
 The official archive is rebuilt here in its format (a workbook in a zip); the real one has never
 been read by these tests.
@@ -95,10 +95,7 @@ def test_the_log_before_cleaning(lines: pd.DataFrame) -> None:
     raw = datasets.raw_log("online-retail", data_dir=DATA)
     assert raw.source == DATA / "raw" / "online-retail" / "online_retail.csv"
     assert set(raw.columns.values()) == set(lines.columns)
-    assert (raw.licence, raw.sha256) == (
-        "CC BY 4.0",
-        online_retail.PUBLISHED.expected[raw.source.name],
-    )
+    assert raw.sha256 == online_retail.PUBLISHED.expected[raw.source.name]
     assert raw.rules.service_items == online_retail.SERVICE_ITEMS
 
 
@@ -260,8 +257,10 @@ def put(folder: Path, archive: bytes) -> Path:
 def from_official(data_dir: Path, archive: bytes, expected: bytes) -> Path:
     put(data_dir / "raw", archive)
     link = Source("http://127.0.0.1:1/online+retail.zip", online_retail.read_workbook)
-    digest = hashlib.sha256(expected).hexdigest()
-    return Published("online-retail", {"online_retail.csv": digest}, [link]).folder(data_dir)
+    digests = {"online_retail.csv": hashlib.sha256(expected).hexdigest()}
+    raw = Published("online-retail", "", "", digests, [link]).raw(data_dir)
+    assert raw.source == data_dir / "raw" / "online-retail" / "online_retail.csv"
+    return raw.source.parent
 
 
 def test_official_archive_put_by_hand(
@@ -397,8 +396,6 @@ def test_one_file_before_cleaning(exports: Path) -> None:
     with path.open("a") as file:
         file.write("c,2,2024-01-01 10:00:00,1,Cup\n")
     assert datasets.load(path).interactions["user_id"].tolist() == ["c", "a", "a"]
-    with pytest.raises(DatasetError, match="check the path"):
-        datasets.raw_log(exports / "nothing.csv")
 
 
 def refuse_to_clean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -478,7 +475,7 @@ def test_movielens_as_a_log() -> None:
         outcome.frame[columns].sort_values(order, ignore_index=True),
         log.interactions[columns].sort_values(order, ignore_index=True),
     )
-    assert "not to be redistributed" in raw.licence
+    assert "not to be redistributed" in raw.description
 
 
 def test_columns_are_for_own_files() -> None:
@@ -486,7 +483,7 @@ def test_columns_are_for_own_files() -> None:
         datasets.raw_log("online-retail", columns="user=x", data_dir=DATA)
 
 
-# --- Logs that the user puts there --------------------------------------------------------------
+# --- Public logs of stores, by the path of their folder -------------------------------------------
 
 RETAILROCKET = """timestamp,visitorid,event,itemid,transactionid
 1433221332117,257597,view,355908,
@@ -503,33 +500,12 @@ event_time,event_type,product_id,category_id,category_code,brand,price,user_id,u
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "dataset", "file"),
-    [
-        ("retailrocket", "retailrocket/ecommerce-dataset", "put events.csv into"),
-        ("rees46", "mkechinov/ecommerce-behavior-data", "2019-Oct.csv"),
-    ],
-)
-def test_missing_files_are_asked_for(name: str, dataset: str, file: str, tmp_path: Path) -> None:
-    (tmp_path / "raw" / name).mkdir(parents=True)
-    (tmp_path / "raw" / name / "2019-Oct.csv.part").write_text("an unfinished download")
-    for ask in (datasets.load, datasets.raw_log):
-        with pytest.raises(DatasetError) as caught:
-            ask(name, data_dir=tmp_path)
-        message = str(caught.value)
-        assert message.startswith(f"{name} is not in {tmp_path / 'raw' / name}. Its host asks for")
-        assert f"https://www.kaggle.com/datasets/{dataset}" in message
-        assert file in message
-
-
-@pytest.mark.parametrize("place", ["raw/retailrocket/events.csv", "raw/events.csv.gz"])
-def test_retailrocket(place: str, tmp_path: Path) -> None:
-    path = tmp_path / place
-    path.parent.mkdir(parents=True)
-    path.write_bytes(
-        gzip.compress(RETAILROCKET.encode()) if "gz" in place else RETAILROCKET.encode()
-    )
-    loaded = datasets.load("retailrocket", data_dir=tmp_path)
+def test_retailrocket(tmp_path: Path) -> None:
+    (tmp_path / "retailrocket").mkdir()
+    (tmp_path / "retailrocket" / "events.csv").write_text(RETAILROCKET)
+    raw = datasets.raw_log(tmp_path / "retailrocket")
+    assert cleaning.clean(raw.source).frame["order_id"].dropna().tolist() == ["4000"]
+    loaded = datasets.load(tmp_path / "retailrocket", data_dir=tmp_path)
     assert_tidy(loaded)
     expected = [
         ("257597", "355908", 1.0, "2015-06-02 05:02:12.117", "view"),
@@ -541,42 +517,38 @@ def test_retailrocket(place: str, tmp_path: Path) -> None:
         timestamp=loaded.interactions["timestamp"].dt.strftime("%F %T.%f").str[:-3]
     )
     assert list(frame.itertuples(index=False, name=None)) == expected
-    assert datasets.raw_log("retailrocket", data_dir=tmp_path).source == path
 
 
-def test_file_of_another_form_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "raw" / "retailrocket" / "events.csv"
-    path.parent.mkdir(parents=True)
-    path.write_text("a,b,c\n1,2,3\n")
+def test_folder_of_another_form_is_named(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "events.csv").write_text("a,b,c\n1,2,3\n")
     with pytest.raises(DatasetError, match="columns"):
-        datasets.load("retailrocket", data_dir=tmp_path)
+        datasets.load(tmp_path / "shop", data_dir=tmp_path)
 
 
 def test_rees46_in_several_files(tmp_path: Path) -> None:
-    folder = tmp_path / "raw" / "rees46"
-    folder.mkdir(parents=True)
+    folder = tmp_path / "rees46"
+    folder.mkdir()
     (folder / "2019-Oct.csv").write_text(REES46)
     november = REES46.replace("2019-10", "2019-11").encode()
     (folder / "2019-Nov.csv.gz").write_bytes(gzip.compress(november))
-    raw = datasets.raw_log("rees46", data_dir=tmp_path)
-    assert raw.source == [folder / "2019-Nov.csv.gz", folder / "2019-Oct.csv"]
-    loaded = datasets.load("rees46", data_dir=tmp_path)
+    (folder / "2019-Dec.csv.part").write_text("an unfinished download")
+    raw = datasets.raw_log(folder)
+    loaded = datasets.load(folder, data_dir=tmp_path)
     assert_tidy(loaded)
     assert loaded.interactions["event"].tolist() == 2 * ["view", "cart", "purchase"]
     frame = cleaning.clean(raw.source, raw.columns, raw.rules).frame
     assert frame["session_id"].tolist() == 2 * ["72d7-aa", "81e5-bb", "81e5-bb"]
     assert frame["category"].fillna("").tolist() == 2 * ["", *2 * ["electronics.phone"]]
     assert frame["price"].tolist() == 2 * [35.79, 975.57, 975.57]
-    by_path = datasets.load(folder, data_dir=tmp_path)
-    pd.testing.assert_frame_equal(by_path.interactions, loaded.interactions)
 
 
 def test_real_sample_of_rees46(tmp_path: Path) -> None:
     path = shared("rees46-oct-sample.csv.gz")
-    folder = tmp_path / "raw" / "rees46"
-    folder.mkdir(parents=True)
+    folder = tmp_path / "rees46"
+    folder.mkdir()
     shutil.copy(path, folder)
-    loaded = datasets.load("rees46", data_dir=tmp_path)
+    loaded = datasets.load(folder, data_dir=tmp_path)
     assert_tidy(loaded)
     raw = pd.read_csv(path)
     assert loaded.cleaning is not None
@@ -588,12 +560,12 @@ def test_real_sample_of_rees46(tmp_path: Path) -> None:
 
 
 def test_real_sample_of_retailrocket_in_its_published_form(tmp_path: Path) -> None:
-    published_retailrocket(tmp_path / "raw")
-    loaded = datasets.load("retailrocket", data_dir=tmp_path)
+    published_retailrocket(tmp_path / "retailrocket")
+    loaded = datasets.load(tmp_path / "retailrocket", data_dir=tmp_path)
     assert_tidy(loaded)
     assert loaded.cleaning is not None
     assert (loaded.cleaning["rows"], loaded.cleaning["quarantined"]) == (97_381, 0)
-    # The same as the sample by its path, with its own names of columns and events.
+    # The same as the sample with its own names of columns and events.
     own = tmp_path / "own"
     own.mkdir()
     shutil.copy(shared("retailrocket-subset.csv.gz"), own)

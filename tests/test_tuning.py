@@ -52,6 +52,10 @@ def search(task):
     return partial(tuning.search, task, "ALS", SPACE, fixed={"factors": 4}, iterations=[2, 4])
 
 
+def score(task, name, settings):
+    return task.score(tuning.fit_lists(task, name, [settings])[0, 0])
+
+
 def stored_study(path):
     url = f"sqlite:///{path}"
     (name,) = optuna.get_all_study_names(url)
@@ -183,7 +187,7 @@ def test_an_empty_grid_is_refused(grid):
 
 
 def test_the_lists_of_a_grid_are_those_of_separate_fits(task):
-    runs = tuning.runs_of({"iterations": [5, 2], "factors": [3, 4]}, {"regularization": 0.5})
+    runs = tuning.runs_of({"iterations": [5, 2], "factors": [3, 4], "regularization": [0.5]})
     lists = tuning.fit_lists(task, "IALS", runs, seeds=[0, 7])
     assert lists.shape == (4, 2, len(task.users), 5)
     for run, of_seeds in zip(runs, lists, strict=True):
@@ -192,27 +196,25 @@ def test_the_lists_of_a_grid_are_those_of_separate_fits(task):
             assert_array_equal(found, task.top_n(factory.fit(task.split.train)))
 
 
-def test_the_grid_over_folds_equals_separate_fits(interactions):
-    folds = list(splits.k_fold(interactions, 2, seed=0))
+def test_the_scores_of_a_grid_equal_separate_fits(task):
     grid = {"factors": [3], "iterations": [2, 5], "regularization": [0.1, 1.0], "alpha": [10.0]}
-    found = tuning.cross_validate(folds, "Spark ALS", tuning.runs_of(grid), k=5)
-    assert len(found) == 2 * 2 * 2
+    found = tuning.score_grid(task, "Spark ALS", tuning.runs_of(grid))
+    assert len(found) == 2 * 2
+    train, test = task.split.train, task.split.test.user_items[task.users]
     for row in found.to_dict("records"):
-        fold = folds[row["fold"]]
-        model = models.model_factory("Spark ALS", {key: row[key] for key in grid}).fit(fold.train)
-        users = tuning.Task("fold", fold).users
-        scores = recommend.scores(model, fold.train.user_items, users)
-        train, test = fold.train.user_items[users], fold.test.user_items[users]
-        assert row["ROEM"] == pytest.approx(metrics.roem(scores, test, train), abs=1e-12)
-        lists = recommend.rank_items(scores, 5, train)[0]
+        model = models.model_factory("Spark ALS", {key: row[key] for key in grid}).fit(train)
+        scores = recommend.scores(model, train.user_items, task.users)
+        known = train.user_items[task.users]
+        assert row["ROEM"] == pytest.approx(metrics.roem(scores, test, known), abs=1e-12)
+        lists = recommend.rank_items(scores, 5, known)[0]
         assert row["nDCG@5"] == pytest.approx(metrics.accuracy(lists, test, [5])["ndcg@5"].mean())
 
 
 def test_roem_and_ndcg_do_not_depend_on_the_blocks(interactions, monkeypatch):
-    folds = list(splits.k_fold(interactions, 2, seed=0))
-    whole = tuning.cross_validate(folds, "popular", [{}])
+    task = tuning.Task("half", next(splits.k_fold(interactions, 2, seed=0)))
+    whole = tuning.score_grid(task, "popular", [{}])
     monkeypatch.setattr(recommend, "CELLS", 7 * interactions.n_items)
-    pd.testing.assert_frame_equal(tuning.cross_validate(folds, "popular", [{}]), whole)
+    pd.testing.assert_frame_equal(tuning.score_grid(task, "popular", [{}]), whole)
     assert whole["ROEM"].between(0.1, 0.4).all()
 
 
@@ -293,9 +295,7 @@ def test_what_a_trial_says_is_what_it_said_under_this_task_version(task):
         "EASE": {"regularization": 5.0, "weighting": "raw"},
         "item KNN": {"K": 7},
     }
-    found = {
-        name: tuning.try_all(task, name, [run])["nDCG@5"].item() for name, run in settings.items()
-    }
+    found = {name: score(task, name, run) for name, run in settings.items()}
     assert tuning.TASK_VERSION == 1
     expected = {"ALS": 0.289845, "IALS": 0.336959, "EASE": 0.259983, "item KNN": 0.325196}
     assert found == pytest.approx(expected, abs=1e-6)
@@ -324,10 +324,9 @@ def test_iterations_are_read_off_the_curve(task):
     space = {"regularization": FloatDistribution(1e-4, 1e-3)}
     trials = tuning.search(task, "ALS", space, trials=1, iterations=range(1, 11))
     settings = tuning.best(trials)
-    runs = tuning.runs_of({"iterations": range(1, 11)}, settings)
-    curve = tuning.try_all(task, "ALS", runs)
-    assert tuning.best(curve)["iterations"] == settings["iterations"]
-    assert curve["nDCG@5"].max() == trials["nDCG@5"].max()
+    curve = {n: score(task, "ALS", settings | {"iterations": n}) for n in range(1, 11)}
+    assert max(curve, key=curve.get) == settings["iterations"]
+    assert max(curve.values()) == trials["nDCG@5"].max()
 
 
 def test_a_study_without_a_finished_trial_is_an_error(search):
@@ -349,9 +348,9 @@ def test_a_damaged_database_is_named(search, tmp_path):
         ({"trials": 0}, "trials is 0"),
         ({"space": {}}, r"space has \[\], expected at least one setting"),
         ({"space": {"iterations": FloatDistribution(1, 9)}}, "read off the validation curve"),
-        ({"space": {"lambda": FloatDistribution(0, 1)}}, r"'ALS' has no settings \['lambda'\]"),
-        ({"fixed": {"nu": 1.0}}, r"'ALS' has no settings \['nu'\]"),
-        ({"name": "SVD"}, "'SVD' has no settings"),
+        ({"space": {"lambda": FloatDistribution(0, 1)}}, r"ALS has no settings \['lambda'\]"),
+        ({"fixed": {"nu": 1.0}}, r"ALS has no settings \['nu'\]"),
+        ({"name": "SVD"}, "name is 'SVD', expected one of"),
         ({"iterations": [0, 4]}, "expected numbers from 1 to 4"),
     ],
 )

@@ -103,76 +103,33 @@ def test_matrices_that_cannot_be_weighted_get_a_clear_error():
             function(csr_matrix(np.ones((2, 2))))
 
 
-def events(rows):
-    """Events from (kind, day) pairs."""
-    kinds, ages = zip(*rows, strict=True)
-    times = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(ages, unit="D")
-    return pd.DataFrame({"event": pd.Series(kinds, dtype="str"), "timestamp": times, "value": 9.0})
+WEIGHTS = {"view": 1, "cart": 3, "remove_from_cart": 0, "purchase": 5}
+
+
+def events(*kinds):
+    return pd.DataFrame({"event": pd.Series(kinds, dtype="str"), "value": 9.0})
 
 
 def test_an_event_is_worth_its_kind_whatever_the_quantity():
-    log = events([("view", 0), ("cart", 1), ("remove_from_cart", 1), ("purchase", 2)])
-    valued = weighting.event_values(log)
+    log = events("view", "cart", "remove_from_cart", "purchase")
+    valued = weighting.event_values(log, WEIGHTS)
     assert valued["value"].tolist() == [1, 3, 5]
     assert valued.index.tolist() == [0, 1, 3]
     assert log["value"].tolist() == [9.0] * 4  # the input stays
 
 
-def test_events_fade_by_half_in_each_half_life():
-    log = events([("view", 0), ("purchase", 20), ("purchase", 40)])
-    weights = {"view": 8, "purchase": 2}
-    valued = weighting.event_values(log, weights, half_life_days=20)
-    np.testing.assert_allclose(valued["value"], [8 / 4, 2 / 2, 2])
-    np.testing.assert_allclose(weighting.event_values(log, weights)["value"], [8, 2, 2])
-    shuffled = log.iloc[[2, 0, 1]]
-    valued = weighting.event_values(shuffled, weights, half_life_days=20)
-    assert valued.index.tolist() == [2, 0, 1]
-    np.testing.assert_allclose(valued["value"], [2, 8 / 4, 2 / 2])
-
-
-@pytest.mark.parametrize("half_life_days", [None, 20.0])
-def test_an_event_without_a_time_is_an_error_with_and_without_fading(half_life_days):
-    log = events([("view", 0), ("purchase", np.nan)])
-    with pytest.raises(ValueError, match="events has 1 rows without a time"):
-        weighting.event_values(log, half_life_days=half_life_days)
-
-
-def test_a_log_without_times_has_values_that_do_not_fade():
-    log = events([("view", 0), ("purchase", 20)]).drop(columns="timestamp")
-    assert weighting.event_values(log)["value"].tolist() == [1, 5]
-    with pytest.raises(ValueError, match=r"lacks the columns \['timestamp'\]"):
-        weighting.event_values(log, half_life_days=3)
-
-
-def test_fading_events_is_fading_cells_where_each_pair_stands_once():
-    log = events([("purchase", 0), ("purchase", 3), ("purchase", 10)])
-    log = log.assign(user_id=["a", "a", "b"], item_id=["x", "y", "x"], value=1.0)
-    cells = Interactions.from_frame(log)
-    faded = Interactions.from_frame(
-        weighting.event_values(log, {"purchase": 1}, half_life_days=4)
-    ).user_items
-    expected = weighting.recency(cells.user_items, cells.timestamps, 4)
-    np.testing.assert_allclose(faded.toarray(), expected.toarray())
-
-
-def test_an_old_event_never_becomes_worthless():
-    log = events([("purchase", 0), ("purchase", 30_000)])
-    assert (weighting.event_values(log, {"purchase": 1}, half_life_days=1)["value"] > 0).all()
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda log: weighting.event_values(log[["timestamp"]]), r"lacks the columns \['event'\]"),
+        (lambda log: weighting.event_values(log[["value"]], WEIGHTS), "lacks the column 'event'"),
         (lambda log: weighting.event_values(log, {"view": 1}), r"also holds the events \['cart'\]"),
         (lambda log: weighting.event_values(log, {"view": 1, "cart": -1}), r"\['cart'\] is -1"),
         (
             lambda log: weighting.event_values(log, {"view": 1, "cart": np.nan}),
             r"\['cart'\] is nan",
         ),
-        (lambda log: weighting.event_values(log, half_life_days=0), "half_life_days is 0"),
     ],
 )
 def test_event_values_refuses_what_it_cannot_read(call, message):
     with pytest.raises(ValueError, match=message):
-        call(events([("view", 0), ("cart", 5)]))
+        call(events("view", "cart"))

@@ -4,36 +4,25 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from helpers.cleaning.columns import LOG_ROLES, ROLES, check_roles, parse_columns
+from helpers import cleaning
+from helpers.cleaning.columns import ROLES, parse_columns
 from helpers.cleaning.reading import suffix
-from helpers.datasets import by_hand, cleaned, movielens, online_retail, own, simulated
-from helpers.datasets.shapes import Dataset, Known, RawLog
+from helpers.datasets import cleaned, movielens, online_retail, own, simulated
+from helpers.datasets.shapes import Dataset, RawLog
 from helpers.io import DatasetError
 
-__all__ = [
-    "DEFAULT",
-    "RESERVED",
-    "Dataset",
-    "RawLog",
-    "describe",
-    "load",
-    "names",
-    "raw_log",
-    "slug",
-]
+__all__ = ["DEFAULT", "Dataset", "RawLog", "describe", "load", "names", "raw_log", "slug"]
 
 DEFAULT = "movielens-100k"
-RESERVED = frozenset({"results", "figures"})
-"""Folders of ``reports/`` that no data set may be called after."""
 
-_KNOWN: Mapping[str, Known] = {
-    **movielens.KNOWN,
-    **online_retail.KNOWN,
-    **simulated.KNOWN,
-    **by_hand.KNOWN,
-}
+_RESERVED = ("results", "figures")  # folders of reports/ that no data set may be called after
+
+_PUBLISHED = (movielens.ML_100K, movielens.ML_1M, online_retail.PUBLISHED)
+_KNOWN = {each.name: (each.description, each.raw) for each in _PUBLISHED}
+_KNOWN[simulated.NAME] = (simulated.DESCRIPTION, simulated.raw)
 
 
 def load(
@@ -71,27 +60,22 @@ def load(
 
     Notes
     -----
-    All is read in one way (ids, numbers, times). Of MovieLens and of one's own file only what
-    cannot be a row is left out. The logs of stores, folders and patterns are cleaned; what that
-    removed stands in ``Dataset.cleaning``. To clean one file, give it to :func:`raw_log`.
+    Of MovieLens and of one's own file only what cannot be a row is left out. The logs of stores,
+    folders and patterns are cleaned; what that removed stands in ``Dataset.cleaning``.
 
     Rows are sorted by ``timestamp``; rows of the same time keep the order of the file (a stable
     sort), or stand in the order of cleaning. "Earlier" and "last" mean this order everywhere, so
     splits by time are deterministic. The order within a second is not knowledge of what came
     first: in MovieLens 100K most ratings share their second with another one of the same user.
     """
-    if name_or_path in _KNOWN:
-        _refuse_for_known(name_or_path, columns=columns, items=items)
-        return _KNOWN[str(name_or_path)].load(Path(data_dir))
-    path = _path(name_or_path)
-    several = path.is_dir() or own.is_pattern(path)
-    for file in [*([] if several else [path]), *([Path(items)] if items else [])]:
-        if not file.is_file():
-            raise DatasetError(f"{file} does not exist or is no file; check the path")
-    if several:
-        data = cleaned.load(raw_log(path, columns=columns), Path(data_dir))
-    else:
-        data = own.read_file(path, _mapping(columns, LOG_ROLES), slug(path))
+    if items and name_or_path in _KNOWN:
+        raise _known_already("items", items, name_or_path)
+    if items and not Path(items).is_file():
+        raise DatasetError(f"{items} does not exist or is no file; check the path")
+    raw = raw_log(name_or_path, columns=columns, data_dir=data_dir)
+    data = cleaned.load(raw, Path(data_dir)) if raw.dirty else own.load(raw)
+    if raw.items:
+        return replace(data, items=cleaning.read_items(raw.items))
     return own.with_items(data, Path(items)) if items else data
 
 
@@ -101,67 +85,39 @@ def raw_log(
     columns: Mapping[str, str] | str | None = None,
     data_dir: str | os.PathLike[str] = "data",
 ) -> RawLog:
-    """Find a log as it is before cleaning.
+    """Find a log as it is before cleaning; the arguments and errors are those of :func:`load`.
 
-    Parameters
-    ----------
-    name_or_path, columns, data_dir
-        As for :func:`load`.
-
-    Returns
-    -------
-    RawLog
-        Whose ``source``, ``columns`` and ``rules`` are what :func:`helpers.cleaning.clean` takes.
-
-    Raises
-    ------
-    DatasetError
-        If the name is unknown, there is no such file, or the data set cannot be had.
+    The ``source``, ``columns`` and ``rules`` of the result are what :func:`helpers.cleaning.clean`
+    takes.
     """
     if name_or_path in _KNOWN:
-        _refuse_for_known(name_or_path, columns=columns)
-        return _KNOWN[str(name_or_path)].raw(Path(data_dir))
+        if columns:
+            raise _known_already("columns", columns, name_or_path)
+        _, raw = _KNOWN[str(name_or_path)]
+        return raw(Path(data_dir))
     path = _path(name_or_path)
-    return own.raw(path, _mapping(columns, ROLES), slug(path))
+    columns = parse_columns(columns, ROLES) if isinstance(columns, str) else columns
+    return own.raw(path, columns or {}, slug(path))
 
 
 def names() -> list[str]:
-    """List the data sets that are known by name, the default first, those to download last."""
+    """List the data sets that are known by name, the default first."""
     return list(_KNOWN)
 
 
 def describe(name: str) -> str:
-    """Two or three sentences about a named data set.
-
-    Raises
-    ------
-    DatasetError
-        If there is no data set of that name.
-    """
+    """Two or three sentences about a named data set; DatasetError for an unknown name."""
     if name not in _KNOWN:
         raise _unknown(name)
-    return _KNOWN[name].description
+    return _KNOWN[name][0]
 
 
 def slug(name_or_path: str | os.PathLike[str]) -> str:
     """Name a data set's folder under ``data/processed/`` and ``reports/``.
 
-    Parameters
-    ----------
-    name_or_path : str or path
-        As for :func:`load`; the file need not exist.
-
-    Returns
-    -------
-    str
-        The name itself; for a file, its name without the suffix, in lower case, with ``-`` for
-        all but letters, digits and ``._-``; for a pattern, with its folder before. Files of the
-        same name share a folder.
-
-    Raises
-    ------
-    DatasetError
-        If it is neither a known name nor a path.
+    A name is its own; of a path, which need not exist, it is the last part without the suffix, in
+    lower case, with ``-`` for all but letters, digits and ``._-``; for a pattern, with its folder
+    before. Files of the same name share a folder. What is neither is a DatasetError.
 
     Examples
     --------
@@ -175,10 +131,10 @@ def slug(name_or_path: str | os.PathLike[str]) -> str:
     path = _path(name_or_path)
     name = path.name if path.name not in ("", "..") else path.resolve().name
     stem = name.lower().removesuffix(suffix(name))
-    if own.is_pattern(path):
+    if re.search(r"[*?\[]", str(path)) and not path.exists():
         stem = f"{path.parent.name.lower()}-{stem}"
     folder = re.sub(r"[^\w.-]+", "-", stem).strip("-._") or "log"
-    return f"{folder}-log" if folder in RESERVED or folder in _KNOWN else folder
+    return f"{folder}-log" if folder in _RESERVED or folder in _KNOWN else folder
 
 
 def _path(name_or_path: str | os.PathLike[str]) -> Path:
@@ -186,31 +142,20 @@ def _path(name_or_path: str | os.PathLike[str]) -> Path:
     looks_like_one = "/" in text or os.sep in text or suffix(text) != ""
     if looks_like_one or not isinstance(name_or_path, str) or Path(text).exists():
         return Path(name_or_path)
-    raise _unknown(name_or_path)
+    raise _unknown(text)
 
 
-def _mapping(
-    columns: Mapping[str, str] | str | None, roles: Mapping[str, str]
-) -> Mapping[str, str]:
-    if isinstance(columns, str):
-        return parse_columns(columns, roles)
-    check_roles(columns or {}, roles)
-    return columns or {}
-
-
-def _refuse_for_known(name: object, **given: object) -> None:
-    for argument, value in given.items():
-        if value:
-            raise DatasetError(
-                f"{argument}={value!r} was given for {name}, whose {argument} are known; "
-                "leave it out (it is for your own files)"
-            )
-
-
-def _unknown(name: object) -> DatasetError:
-    near = difflib.get_close_matches(str(name).lower(), _KNOWN, n=1)
+def _known_already(argument: str, value: object, name: object) -> DatasetError:
     return DatasetError(
-        f"there is no data set {str(name)!r}"
+        f"{argument}={value!r} was given for {name}, whose {argument} are known; "
+        "leave it out (it is for your own files)"
+    )
+
+
+def _unknown(name: str) -> DatasetError:
+    near = difflib.get_close_matches(name.lower(), _KNOWN, n=1)
+    return DatasetError(
+        f"there is no data set {name!r}"
         + (f"; did you mean {near[0]!r}?" if near else "")
         + f" Known names: {', '.join(_KNOWN)}; or give the path of a file (text or Parquet), a "
         "folder or a pattern"

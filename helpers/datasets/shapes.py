@@ -1,7 +1,7 @@
 """What a data set is: the log before cleaning, the tidy frames, and where published files live."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,6 @@ import pandas as pd
 
 from helpers.cleaning import Rules
 from helpers.io import DatasetError, Source, fetch
-
-LogSource = pd.DataFrame | Path | list[Path]
 
 
 @dataclass(frozen=True)
@@ -27,18 +25,14 @@ class Dataset:
     items : DataFrame
         One row per item: ``item_id``, ``title`` (str) and, where known, ``genres``
         (``"Action|Comedy"``).
-    description : str
-        One or two sentences for the reader.
-    source : str
-        Where the data come from, whichever mirror served.
+    description, source : str
+        What it is, and where the data come from, whichever mirror served.
     sha256 : str
-        Of the raw log, or of the user's own file; of several files, see
-        :func:`helpers.datasets.cleaned.digest`.
+        :func:`helpers.datasets.cleaned.digest` of the log's files.
     notes : list of str
         Sentences on what was assumed, changed or left out when the log was read.
     cleaning : dict, optional
-        The report of the cleaning, where the log was cleaned: what
-        :meth:`helpers.cleaning.CleaningReport.to_json` holds.
+        Where the log was cleaned: what :meth:`helpers.cleaning.CleaningReport.to_json` holds.
     """
 
     name: str
@@ -57,55 +51,66 @@ class RawLog:
 
     Parameters
     ----------
-    name : str
+    name, sha256 : str
         As in :class:`Dataset`.
-    source : DataFrame, Path or list of Path
-        A frame with the tidy columns, a file, a folder, or files.
+    source : Path or list of Path
+        A file, a folder, or files.
+    description, origin : str
+        What it is (empty for one own file, which is described when read), and where it is from.
     columns : dict of role to column name
         Empty where the usual names say which is which.
     rules : Rules
         With what is known of this log, such as the codes of its service items.
-    description, origin, licence : str
-        For the reader: what it is, where it comes from, under which terms.
-    sha256 : str
-        Identifies the content, as in :class:`Dataset`.
+    items : Path, optional
+        The published file of its items.
+    dirty : bool
+        Whether loading it means cleaning it.
     """
 
     name: str
-    source: LogSource
-    columns: Mapping[str, str]
-    rules: Rules
+    source: Path | list[Path]
     description: str
     origin: str
-    licence: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class Known:
-    """A data set known by name: what is told about it, and how it is had from a data folder."""
-
-    description: str
-    raw: Callable[[Path], RawLog]
-    load: Callable[[Path], Dataset]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
+    items: Path | None = None
+    dirty: bool = True
 
 
 @dataclass(frozen=True)
 class Published:
-    """Files that others publish: fetched once into ``raw/<name>``, and verified each time.
+    """A log that others publish, fetched once into ``raw/<name>`` and verified each time.
 
-    ``expected`` is the SHA-256 of each file; the sources are asked in their order.
+    ``expected`` is the SHA-256 of its file and, where there is one, of the file of its items; the
+    sources are asked in their order. The rest is as in :class:`RawLog`.
     """
 
     name: str
+    description: str
+    origin: str
     expected: Mapping[str, str]
     sources: Sequence[Source]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
+    dirty: bool = True
 
-    def folder(self, data_dir: Path) -> Path:
-        """Find the folder with the right files, which are fetched when they are not there."""
+    def raw(self, data_dir: Path) -> RawLog:
+        """The log, whose files are fetched when they are not there."""
         folder = data_dir / "raw" / self.name
         fetch(folder, self.sources, self.expected)
-        return folder
+        file, *items = (folder / name for name in self.expected)
+        return RawLog(
+            name=self.name,
+            source=file,
+            description=self.description,
+            origin=self.origin,
+            sha256=self.expected[file.name],
+            columns=self.columns,
+            rules=self.rules,
+            items=items[0] if items else None,
+            dirty=self.dirty,
+        )
 
 
 def in_time_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
