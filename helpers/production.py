@@ -25,6 +25,9 @@ K = 10
 TEST_USERS = 2_000
 """Users whose lists are scored, at most."""
 
+EVENT_WEIGHTS = {"view": 1.0, "cart": 3.0, "purchase": 5.0, "remove_from_cart": 0.0, "return": 0.0}
+"""What an event of a store counts; one of another kind counts 1."""
+
 COLUMNS = {"user_id": pa.string(), "rank": pa.int32(), "item_id": pa.string()}
 COLUMNS |= {"title": pa.string(), "score": pa.float64()}
 
@@ -102,9 +105,10 @@ def choose_settings(interactions: Interactions, sha256: str, chosen: Path) -> Se
 
 
 def interactions_of(log: pd.DataFrame) -> Interactions:
-    """The matrix of a tidy log; events of a store count by their kind (view 1, cart 3, buy 5)."""
-    if "event" in log and len(log["event"].unique()) > 1:
-        log = event_values(log)
+    """The matrix of a tidy log; where it has several kinds of events, each counts by its kind."""
+    kinds = log["event"].unique() if "event" in log else ()
+    if len(kinds) > 1:
+        log = event_values(log, {kind: EVENT_WEIGHTS.get(kind, 1.0) for kind in kinds})
     return Interactions.from_frame(log)
 
 

@@ -52,6 +52,8 @@ def test_events_of_a_store_count_by_their_kind():
     log = pd.DataFrame({"user_id": "a", "item_id": ["x", "x", "y", "z"], "value": 7.0})
     log["event"] = ["view", "purchase", "view", "remove_from_cart"]
     assert production.interactions_of(log).user_items.toarray().tolist() == [[6.0, 1.0]]
+    log["event"] = ["view", "purchase", "wish", "remove_from_cart"]
+    assert production.interactions_of(log).user_items.toarray().tolist() == [[6.0, 1.0]]
     only = log[log["event"] == "purchase"]
     assert production.interactions_of(only).user_items.toarray().tolist() == [[7.0]]
 
