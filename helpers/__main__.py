@@ -1,18 +1,13 @@
 """The command line of the project: ``python -m helpers --help``."""
 
-# What a command needs is imported when it runs, so that help and errors come at once.
+# What a command needs is imported when it runs, so that help comes at once.
 import argparse
-import difflib
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-DATASETS = (
-    "movielens-100k", "movielens-1m", "online-retail", "store-simulated", "retailrocket", "rees46",
-)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,8 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     run = add(_run, "execute the notebooks on a data set, write its reports")
-    names = ", ".join(DATASETS)
-    run.add_argument("--dataset", default=DATASETS[0], help=f"path, or one of {names}")
+    run.add_argument(
+        "--dataset", default="movielens-100k", help="path, or a name that `datasets` lists"
+    )
     run.add_argument("--columns", default="", help='of a path: "user=visitor,item=sku,..."')
     run.add_argument("--items", default="", help="file with the items' ids, titles and genres")
     run.add_argument("--settings", default="", help='parameters: "factors=64 seed=1"')
@@ -94,9 +90,6 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> bool:
     settings = _pairs(shlex.split(options.settings))
     numbers = [int(number) for number in options.notebooks.replace(",", " ").split()]
-    _check_dataset(options.dataset)
-    if options.items and not Path(options.items).exists():
-        raise ValueError(f"ITEMS={options.items}: there is no such file")
     from helpers import portfolio
 
     outcome = portfolio.run(
@@ -112,15 +105,6 @@ def _run(options: argparse.Namespace) -> bool:
         print(f"failed: {sentence}", file=sys.stderr)
     print(outcome.index)
     return bool(outcome.failed)
-
-
-def _check_dataset(text: str) -> None:
-    """Refuse what is no data set before anything is imported."""
-    if text in DATASETS or Path(text).exists() or any(sign in text for sign in "*?["):
-        return
-    near = difflib.get_close_matches(text, DATASETS, n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{text!r} is neither a file nor one of {', '.join(DATASETS)}{meant}")
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -152,14 +136,12 @@ def _readme(options: argparse.Namespace) -> None:
 
 
 def _datasets(options: argparse.Namespace) -> None:
-    for name in options.names:
-        _check_dataset(name)
     from helpers import datasets
 
-    for name in options.names or DATASETS:
+    for name in options.names or datasets.names():
+        print(f"{name}: {datasets.describe(name)}")
         if options.names:
             datasets.load(name)
-        print(f"{name}: {datasets.describe(name)}")
 
 
 def _clean(options: argparse.Namespace) -> None:

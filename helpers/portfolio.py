@@ -234,8 +234,6 @@ def convert(text: str, kind: str) -> Any:
 def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     """What a log cannot answer: sentences, and by number the notebooks that cannot run, and why.
 
-    Examples
-    --------
     >>> import pandas as pd
     >>> log = pd.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "x"], "value": [1.0, 1.0]})
     >>> items = pd.DataFrame({"item_id": ["x"], "title": ["x"]})
@@ -408,9 +406,9 @@ def _execute_all(jobs: Mapping[int, Job], reports: Path) -> bool:
 def _execute(path: Path, values: Mapping[str, Any], **environment: str) -> tuple[NotebookNode, str]:
     """The executed notebook, which ends with the failing cell, and why it failed."""
     notebook, failed, start = html.read(path), "", time.monotonic()
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for cell in code:
-        cell.update(outputs=[], execution_count=None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
     if values:
         source = "\n".join(["# Parameters", *(f"{name} = {values[name]!r}" for name in values)])
         tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
@@ -419,7 +417,7 @@ def _execute(path: Path, values: Mapping[str, Any], **environment: str) -> tuple
         notebook.cells.insert(place, given)
     with (
         TemporaryDirectory() as scratch,  # a killed kernel tidies nothing up
-        tqdm(total=len(code), desc=path.stem, disable=None) as bar,
+        tqdm(notebook.cells, path.stem, disable=None) as cells,
     ):
         client = NotebookClient(
             notebook,
@@ -427,19 +425,21 @@ def _execute(path: Path, values: Mapping[str, Any], **environment: str) -> tuple
             extra_arguments=["--log-level=CRITICAL"],  # of the kernel itself, on the terminal
             record_timing=False,
             store_widget_state=False,
-            on_cell_executed=lambda **_: bar.update(),
         )
         # Threads that wait by spinning would take the core of the other notebook.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
         environment |= {"TMPDIR": scratch}
         try:
-            client.execute(cwd=str(path.parent), env={**os.environ, **environment})
+            with client.setup_kernel(cwd=str(path.parent), env={**os.environ, **environment}):
+                for place, cell in enumerate(cells):
+                    client.execute_cell(cell, place)
         except CellExecutionError as error:
             failed = f"{error.ename}: {error.evalue}"
         except DeadKernelError:
             failed = "the kernel died, most often because memory ran out"
     if failed:
-        last = max(n for n, cell in enumerate(notebook.cells, 1) if cell.get("execution_count"))
+        executed = [n for n, cell in enumerate(notebook.cells, 1) if cell.get("execution_count")]
+        last = max(executed, default=1)
         why = " ".join(failed.split())[:300]
         failed = f"stopped in cell {last} of {len(notebook.cells)}. {why}"
         notebook.cells = notebook.cells[:last]
