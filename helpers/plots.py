@@ -36,20 +36,10 @@ def style() -> None:
 
 
 def show(ax: Axes, alt: str) -> None:
-    """Display a figure with a text alternative, then close it.
+    """Display the figure of some axes with a text alternative, then close it.
 
-    Parameters
-    ----------
-    ax : Axes
-        Any axes of the figure.
-    alt : str
-        What the figure shows, in one or two sentences with its numbers, for readers who do not
-        see it. The reports put it beside the image.
-
-    Raises
-    ------
-    ValueError
-        If ``alt`` is empty.
+    ``alt`` says what the figure shows, in one or two sentences with its numbers, for readers who
+    do not see it; ValueError if it is empty. The reports put it beside the image.
     """
     if not alt.strip():
         raise ValueError("alt is empty; describe the figure in a sentence with its main numbers")

@@ -9,9 +9,9 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import chdir, contextmanager
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -32,14 +32,13 @@ from helpers.datasets import Dataset
 from helpers.interactions import MAX_HISTORY
 from helpers.reporting import html
 
-NEEDS = {2: 1, 3: 2, 4: 2, 5: 4, 6: 2}
-"""By number of a notebook: the one whose files it reads."""
+NEEDS = {1: 0, 8: 0, 2: 1, 4: 2, 7: 0, 3: 2, 6: 2, 5: 4, 9: 4}
+"""The notebooks in the order in which they start, each with the one whose files it reads."""
 
 AT_A_TIME = 2
 logging.getLogger("papermill").setLevel(logging.ERROR)  # its remarks are of no use to the user
 WIDGET = "application/vnd.jupyter.widget-view+json"
-SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
-BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+SCALARS: dict[str, type] = {"int": int, "float": float, "str": str}
 OWN_PARAMETERS = {"dataset", "columns", "items", "data_dir", "processed_dir", "reports_dir"}
 """What the runner itself sets; the rest can be given by the user."""
 
@@ -63,8 +62,8 @@ class Job:
     executed: Path
     values: dict[str, Any]
     manifest: dict[str, Any]
+    left_out: str
     failed: str = ""
-    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ class Outcome:
     """What came of a run: its index page, and sentences on what failed and what was left out."""
 
     index: Path
-    failed: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    failed: list[str]
+    skipped: list[str]
 
 
 def run(
@@ -105,10 +104,6 @@ def run(
     root : Path
         The project's folder.
 
-    Returns
-    -------
-    Outcome
-
     Raises
     ------
     PortfolioError
@@ -116,26 +111,20 @@ def run(
     DatasetError
         If the data set cannot be loaded.
     """
-    if (columns or items) and dataset in datasets.names():
-        raise PortfolioError(
-            f"COLUMNS and ITEMS are for your own log, but the data set is {dataset}; "
-            "name the file too: make run DATASET=log.csv COLUMNS=..."
-        )
     paths = _find(root)
     if unknown := set(numbers) - set(paths):
         listed = ", ".join(map(str, paths))
         raise PortfolioError(f"there is no notebook {min(unknown)}; there are {listed}")
     declared = {number: parameters(html.read(path)) for number, path in paths.items()}
     converted = _converted(settings or {}, declared.values())
-    ending = _ending(settings or {})
-    target = root / "reports" / f"{datasets.slug(dataset)}{ending}"
+    slug, ending = datasets.slug(dataset), _ending(settings or {})
+    target = root / "reports" / f"{slug}{ending}"
     with _alone(root), io.replaced_folder(target) as draft:
-        looked_at: dict[str, tuple[str, dict[int, str]]] = {}
+        names = {number: _data_of(dataset, declared[number]) for number in sorted(numbers or paths)}
+        looked_at = {name: _look(name, columns, items, root) for name in sorted({*names.values()})}
         jobs = {}
-        for number in sorted(numbers or paths):
-            known, name = declared[number], _data_of(dataset, declared[number])
-            if name not in looked_at:
-                looked_at[name] = _look(name, columns or None, items or None, root)
+        for number, name in names.items():
+            data_sha256, left_out = looked_at[name]
             folder = Path("data/processed") / f"{datasets.slug(name)}{ending}"
             given = {
                 "dataset": _from_notebooks(name, root),
@@ -144,13 +133,14 @@ def run(
                 "processed_dir": f"../{folder.as_posix()}",
                 **converted,
             }
-            own = {key: given[key] for key in given if key in known}
+            known = declared[number]
+            own = {key: value for key, value in given.items() if key in known}
             jobs[number] = Job(
                 paths[number],
-                (root / folder / "notebooks" / paths[number].name).resolve(),
+                root / folder / "notebooks" / paths[number].name,
                 {key: value for key, value in own.items() if value != known[key].default},
-                {"data_sha256": looked_at[name][0], **given, "failed": ""},
-                left_out=looked_at[name][1].get(number, ""),
+                {"data_sha256": data_sha256, **given},
+                left_out.get(number, ""),
             )
         _require_needed(jobs, paths)
         for job in jobs.values():  # what an earlier run left must not pass for this one's
@@ -158,19 +148,13 @@ def run(
             for old in (f"{name}.html", f"figures/{name}.png", f"results/{name}.json"):
                 (draft / old).unlink(missing_ok=True)
             job.executed.unlink(missing_ok=True)
-        interrupted = None
-        with _surroundings(root / "notebooks", PORTFOLIO_REPORTS=str(draft.resolve())):
-            try:
-                _execute_all(jobs)
-            except KeyboardInterrupt as stopped:  # what is done is rendered all the same
-                interrupted = stopped
-        folders = {job.executed.parent for job in jobs.values()}
-        left_out = {job.path: job.left_out for job in jobs.values() if job.left_out}
-        manifests = [job.manifest for job in jobs.values()]
-        _render(folders, manifests, draft, datasets.slug(dataset), left_out)
+        interrupted = _execute_all(jobs, draft.resolve())  # what is done is rendered all the same
+        executed = _executed({job.executed.parent: job.manifest for job in jobs.values()})
+        missing = {job.path: job.left_out for job in jobs.values() if job.left_out}
+        html.render(executed, draft, dataset=slug, left_out=missing)
         skipped = _skipped(jobs, draft)
     if interrupted:
-        raise interrupted
+        raise KeyboardInterrupt
     failed = [f"notebook {number}: {job.failed}" for number, job in jobs.items() if job.failed]
     return Outcome(target / "index.html", failed, skipped)
 
@@ -183,12 +167,12 @@ def save_notebooks(numbers: Sequence[int] = (), root: Path = Path()) -> None:
     paths = _find(root)
     for number in numbers or paths:
         path = paths[number]
-        with _alone(root), _surroundings(path.parent):
+        with _alone(root), _environment():
             notebook, failed = _execute(path, {})
-        texts = [out.text for cell in notebook.cells for out in cell.get("outputs", [])
-                 if out.get("name") == "stderr"]  # fmt: skip
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        texts = [output.text.strip() for output in outputs if output.get("name") == "stderr"]
         if failed or texts:
-            why = failed or f"wrote to stderr: {texts[0].strip()}"
+            why = failed or f"wrote to stderr: {texts[0]}"
             raise PortfolioError(f"{path.name} {why}; it was not saved")
         io.write_text(path, nbformat.writes(notebook) + "\n")
 
@@ -205,23 +189,23 @@ def render(
     if not dataset:
         html.render(list(paths), root / "reports", dataset=datasets.DEFAULT)
         return root / "reports" / "index.html"
-    ending = _ending(settings or {})
+    slug, ending = datasets.slug(dataset), _ending(settings or {})
     names = {_data_of(dataset, parameters(html.read(path))) for path in paths}
-    slugs = sorted(f"{datasets.slug(name)}{ending}" for name in names)
-    folders = {root / "data/processed" / slug / "notebooks" for slug in slugs}
-    newest = [
-        max(stored, key=lambda path: path.stat().st_mtime)
-        for folder in folders
-        if (stored := list(folder.glob("*.ipynb")))
-    ]
-    if not newest:
+    folders = [root / "data/processed" / f"{datasets.slug(name)}{ending}" for name in names]
+    stored = {folder: list((folder / "notebooks").glob("*.ipynb")) for folder in folders}
+    manifests = {
+        found[0].parent: _manifest(max(found, key=lambda path: path.stat().st_mtime))
+        for found in stored.values()
+        if found
+    }
+    if not manifests:
         raise PortfolioError(
-            f"there are no executed notebooks in data/processed/{slugs[0]}/notebooks; run them "
-            "first, with the same DATASET and SET: make run DATASET=..."
+            f"there are no executed notebooks in data/processed/{slug}{ending}/notebooks; run "
+            "them first, with the same DATASET and SET: make run DATASET=..."
         )
-    target = root / "reports" / f"{datasets.slug(dataset)}{ending}"
+    target = root / "reports" / f"{slug}{ending}"
     with _alone(root), io.replaced_folder(target) as draft:
-        _render(folders, [_manifest(path) for path in newest], draft, datasets.slug(dataset))
+        html.render(_executed(manifests), draft, dataset=slug)
     return target / "index.html"
 
 
@@ -242,21 +226,17 @@ def parameters(notebook: NotebookNode) -> dict[str, Parameter]:
 def convert(text: str, kind: str) -> Any:
     """A value typed on the command line, as the type that a notebook declares.
 
-    >>> convert("64", "int"), convert("0.5", "float"), convert("no", "bool"), convert("64", "str")
-    (64, 0.5, False, '64')
-    >>> convert("5,10", "list[int]")
-    [5, 10]
+    >>> convert("64", "int"), convert("64", "str"), convert("5,10", "list[int]")
+    (64, '64', [5, 10])
     """
     if kind.startswith("list["):
         return [convert(part.strip(), kind[5:-1]) for part in text.strip("[]").split(",")]
-    return BOOLEANS[text.lower()] if kind == "bool" else SCALARS[kind](text)
+    return SCALARS[kind](text)
 
 
 def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     """What a log cannot answer: sentences, and by number the notebooks that cannot run, and why.
 
-    Examples
-    --------
     >>> import pandas as pd
     >>> log = pd.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "x"], "value": [1.0, 1.0]})
     >>> items = pd.DataFrame({"item_id": ["x"], "title": ["x"]})
@@ -266,18 +246,20 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     """
     log = data.interactions
     happened = log[log["value"] > 0]  # a 0 is no interaction
-    n_users, n_items = happened["user_id"].nunique(), happened["item_id"].nunique()
-    rows_of_users = log["user_id"].value_counts()
+    n_users = happened["user_id"].nunique()
     pairs_of_users = happened.drop_duplicates(["user_id", "item_id"])["user_id"].value_counts()
     sentences, left_out = list(data.notes), {}
-    if n_items == 1:
-        sentences.append("The log has only one item, so there is nothing to choose from.")
-    elif pairs_of_users.max() == 1:
-        sentences.append("Every user has one item only, so no item can be put aside as a test.")
+    if pairs_of_users.max() == 1:
+        sentences.append(
+            "The log has only one item, so there is nothing to choose from."
+            if happened["item_id"].nunique() == 1
+            else "Every user has one item only, so no item can be put aside as a test."
+        )
+        why = f"It was left out. {sentences[-1]} It needs several users with several items: "
+        left_out = dict.fromkeys((2, 3, 4, 5, 6, 8), f"{why}use a longer log.")
     elif n_users < 100:
         sentences.append(f"The log has {n_users} users: intervals are wide, few models differ.")
-    if rows_of_users.iloc[0] > len(log) / 2:
-        share = rows_of_users.iloc[0] / len(log)
+    if (share := log["user_id"].value_counts(normalize=True).iloc[0]) > 0.5:
         sentences.append(f"One user has {share:.0%} of the rows; metrics are means over users.")
     n_long = int((pairs_of_users > MAX_HISTORY).sum())
     if 0 < 2 * n_long < n_users:
@@ -289,9 +271,6 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
         sentences.append("All values are equal, so weightings by value do not differ.")
     if (data.items["title"] == data.items["item_id"]).all():
         sentences.append("Items have no titles, so their ids are shown; ITEMS=file gives titles.")
-    if pairs_of_users.max() == 1:
-        why = f"It was left out. {sentences[len(data.notes)]} It needs several users with several "
-        left_out = dict.fromkeys((*NEEDS, 8), why + "items: use a longer log.")
     if "timestamp" not in log:
         why = "It was left out, since orders, sessions and a split in time need times."
         left_out |= dict.fromkeys((7, 8), why)
@@ -314,20 +293,17 @@ def _find(root: Path) -> dict[int, Path]:
 def _alone(root: Path) -> Iterator[None]:
     """Refuse a second run in the same folder: it would mix its files with those of the first."""
     path = (root / "data" / "processed" / ".lock").resolve()
-    lock = FileLock(path)
     try:
         with io.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            lock = FileLock(path).acquire(timeout=0)
     except Timeout:
         raise PortfolioError(
             f"another run is going on in {root.resolve().name}/; wait until it ends, or run in "
             "another copy of the project"
         ) from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _converted(
@@ -335,25 +311,20 @@ def _converted(
 ) -> dict[str, Any]:
     """The settings in the types that the notebooks declare."""
     known = {name: each for cell in declared for name, each in cell.items()}
-    free = {name: each for name, each in known.items() if name not in OWN_PARAMETERS}
+    free = {name: known[name] for name in sorted(known.keys() - OWN_PARAMETERS)}
     values = {}
     for name, text in settings.items():
-        if name in OWN_PARAMETERS:
-            raise PortfolioError(f"parameter {name} follows from the data set: use DATASET=...")
         if name not in free:
             near = difflib.get_close_matches(name, free, n=1)
-            listed = ", ".join(f"{key} ({free[key].type})" for key in sorted(free))
-            raise PortfolioError(
-                f"no notebook has a parameter {name!r}"
-                + (f"; did you mean {near[0]!r}?" if near else "")
-                + f" Known parameters: {listed or 'none'}"
-            )
+            meant = f"did you mean {near[0]!r}? It" if near else "it"
+            listed = ", ".join(f"{key} ({each.type})" for key, each in free.items())
+            raise PortfolioError(f"SET knows no parameter {name!r}; {meant} knows: {listed}")
+        kind, default = free[name]
         try:
-            values[name] = convert(text, free[name].type)
-        except (ValueError, KeyError):
+            values[name] = convert(text, kind)
+        except ValueError:
             raise PortfolioError(
-                f"parameter {name} is {text!r}, but must be of type {free[name].type} "
-                f"(default {free[name].default!r})"
+                f"parameter {name} is {text!r}, but must be of type {kind} (default {default!r})"
             ) from None
     return values
 
@@ -380,11 +351,9 @@ def _from_notebooks(name: str, root: Path) -> str:
     return Path(os.path.relpath(name, root / "notebooks")).as_posix()
 
 
-def _look(
-    name: str, columns: str | None, items: str | None, root: Path
-) -> tuple[str, dict[int, str]]:
+def _look(name: str, columns: str, items: str, root: Path) -> tuple[str, dict[int, str]]:
     """Load a data set and say what it cannot answer; its checksum, and the notebooks left out."""
-    data = datasets.load(name, columns=columns, items=items, data_dir=root / "data")
+    data = datasets.load(name, columns=columns or None, items=items or None, data_dir=root / "data")
     sentences, left_out = preflight(data)
     for sentence in sentences:
         print(f"{data.name}: {sentence}", file=sys.stderr)
@@ -397,59 +366,54 @@ def _require_needed(jobs: Mapping[int, Job], paths: Mapping[int, Path]) -> None:
         need = NEEDS.get(number, 0)
         if need in paths and need not in jobs:
             executed = job.executed.with_name(paths[need].name)
-            if not executed.is_file() or html.read(executed).metadata.get("run") != job.manifest:
+            run = html.read(executed).metadata.get("run") if executed.is_file() else None
+            if run != {"manifest": job.manifest, "failed": ""}:
                 raise PortfolioError(
                     f"notebook {number} needs what notebook {need} writes for this data and these "
                     f'settings, which is not there; run both: NOTEBOOKS="{need} {number}"'
                 )
 
 
-def _execute_all(jobs: Mapping[int, Job]) -> None:
-    """Run the notebooks, each when what it needs is done."""
+def _execute_all(jobs: Mapping[int, Job], reports: Path) -> bool:
+    """Run the notebooks, each when what it needs is done; whether Ctrl-C ended it."""
     stopped = Event()
 
-    def run_one(job: Job, need: Job | None) -> None:
+    def run_one(job: Job, earlier: Future[Job] | None) -> Job:
+        need = earlier.result() if earlier else None
         if need and (need.failed or need.left_out) and not job.left_out:
-            name = need.path.name
-            job.left_out = f"It was left out, since it needs what notebook {int(name[:2])} writes."
+            number = int(need.path.name[:2])
+            job.left_out = f"It was left out, since it needs what notebook {number} writes."
         if not job.left_out and not stopped.is_set():
             notebook, failed = _execute(job.path, job.values)
             if not stopped.is_set():
                 job.failed = failed
-                notebook.metadata.run = {**job.manifest, "failed": failed}
+                notebook.metadata.run = {"manifest": job.manifest, "failed": failed}
                 io.write_text(job.executed, nbformat.writes(notebook) + "\n")
+        return job
 
-    # Those that others wait for come first, then the last ones, which take longest.
-    waiting = sorted(jobs, key=lambda number: (number not in NEEDS.values(), -number))
-    running: dict[Future[None], int] = {}
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
+    started: dict[int, Future[Job]] = {}
+    with _environment(PORTFOLIO_REPORTS=str(reports)), ThreadPoolExecutor(AT_A_TIME) as pool:
         try:
-            while waiting or running:
-                to_come = {*waiting, *running.values()}
-                ready = [number for number in waiting if NEEDS.get(number) not in to_come]
-                for number in ready[: AT_A_TIME - len(running)]:
-                    waiting.remove(number)
-                    need = jobs.get(NEEDS.get(number, 0))
-                    running[pool.submit(run_one, jobs[number], need)] = number
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    del running[future]
-                    future.result()
+            for number in sorted(jobs, key=[*NEEDS, *jobs].index):
+                earlier = started.get(NEEDS.get(number, 0))
+                started[number] = pool.submit(run_one, jobs[number], earlier)
+            for future in started.values():
+                future.result()
         except KeyboardInterrupt:
             stopped.set()
             for kernel in psutil.Process().children(recursive=True):
                 kernel.kill()
-            raise
+    return stopped.is_set()
 
 
 @contextmanager
-def _surroundings(folder: Path, **environment: str) -> Iterator[None]:
-    """Where kernels start, and what they find in their environment."""
+def _environment(**more: str) -> Iterator[None]:
+    """What kernels find in their environment."""
     before = dict(os.environ)
-    # papermill's own change of folder is not made for two at a time.
-    with chdir(folder), TemporaryDirectory() as scratch:  # a killed kernel tidies nothing up
+    with TemporaryDirectory() as scratch:  # a killed kernel tidies nothing up
         # Threads that wait by spinning would take the core of the other notebook.
         own = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TMPDIR": scratch}
-        os.environ.update(environment, **own)
+        os.environ.update(more, **own)
         try:
             yield
         finally:
@@ -469,6 +433,7 @@ def _execute(path: Path, values: Mapping[str, Any]) -> tuple[NotebookNode, str]:
                 parameters=dict(values),
                 kernel_name="python3",
                 language="python",
+                resources={"metadata": {"path": str(path.parent)}},  # its cwd is of the process
                 extra_arguments=["--log-level=CRITICAL"],  # of the kernel itself, on the terminal
                 record_timing=False,
                 store_widget_state=False,
@@ -510,22 +475,15 @@ def _strip(notebook: NotebookNode, failed: str) -> str:
     return f"stopped in cell {last + 1} of {code[-1] + 1}. {why}"
 
 
-def _render(
-    folders: Iterable[Path],
-    manifests: Sequence[Mapping[str, Any]],
-    target: Path,
-    dataset: str,
-    left_out: Mapping[Path, str] | None = None,
-) -> None:
-    """Render what was executed on this data with these settings, by this run or an earlier one."""
-    stored = sorted((path.name, path) for folder in folders for path in folder.glob("*.ipynb"))
-    done = [path for _, path in stored if _manifest(path) in manifests]
-    if done:
-        html.render(done, target, dataset=dataset, left_out=left_out)
+def _executed(manifests: Mapping[Path, object]) -> list[Path]:
+    """The stored notebooks, by number, of the folders and runs that are named."""
+    paths = [path for folder in manifests for path in folder.glob("*.ipynb")]
+    same = [path for path in paths if _manifest(path) == manifests[path.parent]]
+    return sorted(same, key=lambda path: path.name)
 
 
-def _manifest(executed: Path) -> dict[str, Any]:
-    return {**html.read(executed).metadata.get("run", {}), "failed": ""}
+def _manifest(executed: Path) -> object:
+    return html.read(executed).metadata.get("run", {}).get("manifest")
 
 
 def _skipped(jobs: Mapping[int, Job], target: Path) -> list[str]:

@@ -321,7 +321,7 @@ def _fits(value: object, kind: str) -> bool:
     if kind.startswith("list["):
         return isinstance(value, list) and all(_fits(part, kind[5:-1]) for part in value)
     if isinstance(value, bool) or kind not in portfolio.SCALARS:
-        return kind == "bool"
+        return False
     return isinstance(value, (int, float) if kind == "float" else portfolio.SCALARS[kind])
 
 

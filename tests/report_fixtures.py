@@ -29,10 +29,10 @@ $$
 $$
 
 $$
-\begin{{aligned}}
+\begin{{align*}}
 Y^\top C_u Y &= Y^\top Y + Y^\top (C_u - I) Y \\
 x_u &= \left(Y^\top C_u Y + \lambda I\right)^{{-1}} Y^\top C_u\, p_u
-\end{{aligned}}
+\end{{align*}}
 $$
 
 The matrix $A = \begin{{pmatrix}} 1 & 0 \\ 0 & 2 \end{{pmatrix}}$ is small.
@@ -124,7 +124,7 @@ def notebook(number: int = 1) -> NotebookNode:
         code('# Parameters\ndataset = "events.csv"', tags=("injected-parameters",)),
         v4.new_markdown_cell(TABLE),
         code("films.head(3)", table_output()),
-        v4.new_markdown_cell("The most watched film has **583** watches.\n\n## A table\n\nAgain."),
+        v4.new_markdown_cell("The most watched film has **583** watches.\n\n## Again\n\nMore."),
         code(
             'print("943 users & 1,682 items")',
             v4.new_output("stream", name="stdout", text="943 users & more\n<b>not bold</b>\n"),
@@ -145,16 +145,6 @@ def notebook(number: int = 1) -> NotebookNode:
                 },
             ),
             tags=("hide-input",),
-        ),
-        code(
-            "tqdm(...)",
-            v4.new_output(
-                "display_data",
-                data={
-                    "application/vnd.jupyter.widget-view+json": {"model_id": "1"},
-                    "text/plain": "  0%|          | 0/20",
-                },
-            ),
         ),
         v4.new_markdown_cell("## What we found\n\nEnough.\n\n## Limits\n\nNone."),
     ]

@@ -116,8 +116,8 @@ def assert_same_but_outputs(before: Path, after: Path) -> None:
     """Ids, sources, metadata and order are kept; counts are 1..n; nothing of the run is added."""
     old, new = (nbformat.read(path, as_version=4) for path in (before, after))
     assert [cell.execution_count for cell in new.cells[1:]] == list(range(1, len(new.cells)))
-    assert "version" not in new.metadata.language_info
-    assert new.metadata.pop("run")["data_sha256"] == SHA
+    assert "version" not in new.metadata.get("language_info", {})
+    assert new.metadata.pop("run").manifest.data_sha256 == SHA
     for notebook in (old, new):
         notebook.metadata.pop("language_info", None)
         for cell in notebook.cells:
@@ -171,10 +171,10 @@ def test_folders_of_other_settings_differ() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"factor": "64"}, "no notebook has a parameter 'factor'; did you mean 'factors'? Known "),
-        ({"zzz": "64"}, "parameters: alpha (float), factors (int)"),
+        ({"factor": "64"}, "SET knows no parameter 'factor'; did you mean 'factors'? It knows: "),
+        ({"zzz": "64"}, "'zzz'; it knows: alpha (float), factors (int)"),
         ({"factors": "many"}, "parameter factors is 'many', but must be of type int (default 50)"),
-        ({"dataset": "x"}, "parameter dataset follows from the data set"),
+        ({"dataset": "x"}, "SET knows no parameter 'dataset'"),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_runs(
@@ -188,11 +188,12 @@ def test_bad_parameters_are_refused_before_anything_runs(
     assert not (tmp_path / "data").exists()
 
 
-def test_columns_without_a_file_are_an_error(tmp_path: Path, loaded: list[Any]) -> None:
+def test_columns_without_a_file_are_an_error(tmp_path: Path) -> None:
+    save_runnable(tmp_path, "01_first", "open('ran', 'w')")
     for given in ({"columns": "user=u"}, {"items": "movies.csv"}):
-        with pytest.raises(PortfolioError, match=r"for your own log, .* DATASET=log.csv"):
+        with pytest.raises(DatasetError, match=r"given for movielens-100k, .* for your own files"):
             portfolio.run(**given, root=tmp_path)
-    assert loaded == []
+    assert not (tmp_path / "notebooks" / "ran").exists()
 
 
 @pytest.mark.parametrize("line", ["", "factors = 50", "factors: int = 5 * int('10')  # computed"])
@@ -442,8 +443,6 @@ def test_a_stopped_run_ends_the_kernels_and_keeps_what_is_done(
     [
         ("64", "int", 64),
         ("1e-2", "float", 0.01),
-        ("True", "bool", True),
-        ("no", "bool", False),
         ("64", "str", "64"),
         ("[5, 10]", "list[int]", [5, 10]),
         ("a,b", "list[str]", ["a", "b"]),
@@ -453,9 +452,9 @@ def test_convert(text: str, kind: str, value: object) -> None:
     assert convert(text, kind) == value
 
 
-@pytest.mark.parametrize(("text", "kind"), [("x", "int"), ("maybe", "bool"), ("1,x", "list[int]")])
+@pytest.mark.parametrize(("text", "kind"), [("x", "int"), ("1,x", "list[int]")])
 def test_convert_refuses(text: str, kind: str) -> None:
-    with pytest.raises((ValueError, KeyError), match=text.split(",")[-1]):
+    with pytest.raises(ValueError, match=text.split(",")[-1]):
         convert(text, kind)
 
 
@@ -550,14 +549,6 @@ def test_errors_are_one_clear_message_unless_asked_for_more(
     assert "'factors' has not the form name=value" in lines[0]
     assert "'no.csv' is neither a file nor one of movielens-100k, " in lines[1]
     assert "did you mean 'movielens-1m'?" in lines[3]
-
-
-def test_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*args: object, **given: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(portfolio, "run", interrupted)
-    assert cli.main(["run"]) == 130
 
 
 def test_arguments_reach_the_runner_and_its_outcome_the_user(

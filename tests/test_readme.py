@@ -24,7 +24,6 @@ More.
 | --- | --- | --- | --- |
 | [1](reports/01_first.html) | Filled cells | 6.3 % | pairs \\| cells |
 | [3](reports/03_third.html) | Gain | +0.0011 [-0.0010, +0.0032] | paired |
-| [3](reports/03_third.html) | Other gain | +0.0011 [-0.0010, +0.0032] | paired |
 | [3](reports/03_third.html) | Level | 0.0011 [-0.0010, 0.0032] | alone |
 <!-- /results -->
 More.
@@ -76,7 +75,6 @@ def project(tmp_path: Path) -> Path:
         tmp_path, "03_third", finding="Few factors are enough.",
         results=[
             result("Gain", "+0.0011 [-0.0010, +0.0032]", "paired", interval=low_high),
-            result("Other gain", "+0.0011", "paired", interval=low_high),
             result("Level", "0.0011", "alone", interval=low_high),
         ],
         claims=[claim("customised-ALS portfolio", "Sparse is small", "confirmed", "It is.")],

@@ -20,7 +20,6 @@ from nbformat import NotebookNode
 
 from helpers import io
 
-SITE = "Implicit-feedback recommendation with ALS"
 TEMPLATES = Path(__file__).parent / "templates"
 DATASET_NAMES = {
     "movielens-100k": "MovieLens 100K",
@@ -28,8 +27,15 @@ DATASET_NAMES = {
     "online-retail": "UCI Online Retail",
     "store-simulated": "Simulated store",
 }
-MAX_HEADLINES = 3
 
+_PAGES = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 _HEADING = re.compile(r"# (?P<number>\d+)\. (?P<title>[^:]+): (?P<question>.+\?)")
 _NOTEBOOK_LINK = re.compile(r"(?:\./|\.\./notebooks/)?([^/#?]+)\.ipynb(#.*)?")
 _ASKS_FOR_MORE = ("script", "iframe", "link", "object", "embed", "base", "meta", "form")
@@ -42,22 +48,7 @@ _FUNCTION = re.compile(r"<(m[io])>([a-z]{2,})</\1>(<mo[^>]*>&#x00028;)?")
 # latex2mathml lets the bars of \lVert and \lvert grow with what is beside them.
 _LONE_BAR = re.compile(r"<mo>(&#x02016;|&#x0007C;)</mo>")
 _BLANK = {"", "-", "–", "—", "NaN", "NaT", "None", "<NA>"}
-# The first of these that an output has is shown; the template shows nothing for a widget, which
-# is a progress bar that has done its work.
-_FORMATS = [
-    "application/vnd.jupyter.widget-view+json",
-    "text/html",
-    "text/markdown",
-    "image/png",
-    "text/plain",
-]
-# What latex2mathml does not know, in terms of what it knows.
-_SYNONYMS = {
-    "{aligned}": "{align*}",
-    "{split}": "{align*}",
-    r"\operatorname*{arg\,min}": r"\argmin",
-    r"\operatorname*": r"\operatorname",
-}
+_FORMATS = ["text/html", "text/markdown", "image/png", "text/plain"]
 
 
 def read(path: Path) -> NotebookNode:
@@ -97,12 +88,10 @@ def render(
     Parameters
     ----------
     paths : sequence of Path
-        Executed notebooks in reading order. Their metadata ``run`` may say in ``failed`` why one
-        ends early.
+        Executed notebooks in reading order; ``metadata.run.failed`` may say why one ends early.
     reports_dir : Path
-        Gets ``<name>.html`` and ``figures/<name>.png`` (the figure of the cell that is tagged
-        ``headline-figure``) for each notebook, and ``index.html``. Findings and numbers come from
-        ``results/<name>.json`` in this folder, where there is such a file.
+        Gets ``<name>.html`` and ``figures/<name>.png`` (of the cell tagged ``headline-figure``)
+        for each notebook, and ``index.html``; ``results/<name>.json`` in it has the findings.
     dataset : str
         The data set of the run, for notebooks without results.
     left_out : mapping of Path to str, optional
@@ -121,18 +110,14 @@ def render(
     """
     reports = [_report(path, reports_dir, dataset) for path in paths]
     missing = [(*heading(read(path)), why) for path, why in sorted((left_out or {}).items())]
-    contents: dict[Path, bytes] = {}
-    for place, report in enumerate(reports):
-        before = reports[place - 1] if place else None
-        after = reports[place + 1] if place + 1 < len(reports) else None
+    index = {"reports": reports, "missing": missing, "dataset": _name(dataset)}
+    contents = {reports_dir / "index.html": _page("index", **index)}
+    for before, report, after in zip([None, *reports], reports, [*reports[1:], None], strict=False):
         page = _page("report", report=report, before=before, after=after)
         contents[reports_dir / f"{report['name']}.html"] = page
         if report["figure"]:
             figure = base64.b64decode(report["figure"][0])
             contents[reports_dir / "figures" / f"{report['name']}.png"] = figure
-    contents[reports_dir / "index.html"] = _page(
-        "index", reports=reports, missing=missing, dataset=_name(dataset)
-    )
     for path, content in contents.items():
         with io.atomic(path) as temporary:
             temporary.write_bytes(content)
@@ -145,15 +130,12 @@ def mathml(latex: str, *, display: bool = False) -> str:
     >>> "<mi>&#x003BB;</mi>" in mathml(r"\lambda")
     True
     """
-    source = latex.strip()
-    for name, known in _SYNONYMS.items():
-        source = source.replace(name, known)
     try:
-        markup = convert(source, display="block" if display else "inline")
+        markup = convert(latex.strip(), display="block" if display else "inline")
     except Exception as error:
         raise ValueError(f"cannot render the formula {latex!r}: {error!r}") from error
     unknown = re.search(r"\\\w*|<mi>&</mi>|<mo ?/>", markup)
-    braces = re.sub(r"\\[{}\\]", "", source)
+    braces = re.sub(r"\\[{}\\]", "", latex)
     if unknown or braces.count("{") != braces.count("}"):
         wrong = f"{unknown[0]} is not understood" if unknown else "its braces do not match"
         raise ValueError(f"cannot render the formula {latex!r}: {wrong}; write it another way")
@@ -189,9 +171,7 @@ class _Renderer(IPythonRenderer):
         super().__init__(escape=False, allow_harmful_protocols=False)  # entities stay entities
         self.up = up
         self.is_output = False
-        self.anchors: set[str] = set()
         self.contents: list[tuple[str, Markup]] = []
-        self.titled = False
 
     def render(self, source: str) -> str:
         return tidy_tables(MarkdownWithMath(renderer=self).render(source))
@@ -211,16 +191,8 @@ class _Renderer(IPythonRenderer):
         return f"<p>{escape(html)}</p>\n"
 
     def heading(self, text: str, level: int, **attrs: Any) -> str:
-        if level == 1 and not self.titled:  # the page shows it in its header
-            self.titled = True
-            return ""
         plain = unescape(re.sub(r"<[^>]+>", "", text)).strip()
-        anchor = stem = re.sub(r"\s", "-", plain)  # as Jupyter does, so that links hold in both
-        number = 1
-        while anchor in self.anchors:
-            number += 1
-            anchor = f"{stem}-{number}"
-        self.anchors.add(anchor)
+        anchor = re.sub(r"\s", "-", plain)  # as Jupyter does, so that links hold in both
         if level == 2:
             self.contents.append((quote(anchor), Markup(text)))
         link = f'<a class="anchor" href="#{quote(anchor)}" aria-hidden="true" tabindex="-1">#</a>'
@@ -269,12 +241,13 @@ def _report(path: Path, reports_dir: Path, dataset: str) -> dict[str, Any]:
     try:
         notebook = read(path)
         number, title, question = heading(notebook)
+        first = notebook.cells[0]  # the page shows the title in its header
+        first.source = first.source.partition("\n")[2]
         answer = _take_answer(notebook)
         article = _export(notebook, renderer)
         figure = _headline_figure(notebook)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
-    headlines = [each for each in found.get("results", []) if each["headline"]]
     return {
         "name": path.stem,
         "number": number,
@@ -287,7 +260,7 @@ def _report(path: Path, reports_dir: Path, dataset: str) -> dict[str, Any]:
         "failed": notebook.metadata.get("run", {}).get("failed", ""),
         "dataset": _name(found.get("dataset", dataset)),
         "finding": found.get("finding", ""),
-        "headlines": headlines[:MAX_HEADLINES],
+        "headlines": [each for each in found.get("results", []) if each["headline"]][:3],
     }
 
 
@@ -346,17 +319,7 @@ def _name(dataset: str) -> str:
 
 
 def _page(template: str, **content: Any) -> bytes:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    page = environment.get_template(f"{template}.html.j2").render(site=SITE, style=style, **content)
-    return page.encode()
+    return _PAGES.get_template(f"{template}.html.j2").render(content).encode()
 
 
 def _merge_header(table: Tag) -> None:

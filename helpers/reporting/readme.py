@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import io
-from helpers.reporting import html
-from helpers.reporting.results import with_interval
+from helpers.reporting import html, with_interval
 
 PROJECTS = (
     "customised-ALS portfolio",
@@ -97,11 +96,9 @@ def _link(result: dict[str, Any]) -> str:
 
 def _shown(result: dict[str, Any]) -> str:
     """The value with its interval, which most notebooks show themselves."""
-    if not result["interval"] or "[" in result["shown"]:
-        return str(result["shown"])
-    signed = result["shown"].startswith("+")
-    interval = with_interval(result["value"], *result["interval"], signed=signed).partition(" ")[2]
-    return f"{result['shown']} {interval}"
+    if result["interval"] and "[" not in result["shown"]:
+        return with_interval(result["value"], *result["interval"])
+    return str(result["shown"])
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
