@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from helpers import metrics
+from helpers import metrics, recommend
 from helpers.models import ModelFactory
 from helpers.splits import Split
-from helpers.tuning import in_parallel, score_in_blocks
+from helpers.tuning import in_parallel
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Comparison:
         What they were fitted on.
     measured : DataFrame
         Accuracy of each list: index levels ``model``, ``split``, ``user``; the columns of
-        :func:`helpers.metrics.accuracy`, and ``auc``.
+        :func:`helpers.metrics.accuracy`.
     """
 
     users: list[np.ndarray]
@@ -133,8 +133,11 @@ def compare(
         name, s = job
         model = factories[name].fit(splits[s].train)
         matrix = factories[name].matrix(splits[s].train)
-        lists, values = _score(model, matrix, splits[s], users[s], k)
-        return (model if s == 0 else None), lists, values
+        left_out = splits[s].left_out
+        lists = recommend.top_n(model, matrix, k, users=users[s], left_out=left_out)
+        test = splits[s].test.user_items[users[s]]
+        values = metrics.accuracy(lists, test, [k], train=left_out[users[s]])
+        return (model if s == 0 else None), lists, values.set_axis(pd.Index(users[s], name="user"))
 
     done = in_parallel(run, jobs, description="fits" if progress else None)
     outcomes = dict(zip(jobs, done, strict=True))
@@ -147,20 +150,6 @@ def compare(
             {job: outcome[2] for job, outcome in outcomes.items()}, names=["model", "split"]
         ).sort_index(),
     )
-
-
-def _score(
-    model: Any, matrix: csr_matrix, split: Split, users: np.ndarray, k: int
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Lists and per-user values, from scores that are made once and in blocks of users."""
-
-    def auc(scores: np.ndarray, test: csr_matrix, left_out: csr_matrix) -> np.ndarray:
-        return metrics.auc(scores.round(9), test, left_out)  # ties are ties on every processor
-
-    lists, aucs = score_in_blocks(model, matrix, split, users, k, auc)
-    test, left_out = split.test.user_items[users], split.left_out[users]
-    values = metrics.accuracy(lists, test, [k], train=left_out)
-    return lists, values.assign(auc=aucs).set_axis(pd.Index(users, name="user"))
 
 
 def _scored_users(split: Split, max_users: int | None, seed: int) -> np.ndarray:

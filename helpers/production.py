@@ -199,23 +199,12 @@ def measure(production: Production, *, seed: int = 0) -> dict[str, dict[str, flo
     return values
 
 
-def lists(production: Production, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The ``n`` best new items of each user, in blocks that fit into memory.
-
-    Yields
-    ------
-    users : int ndarray of shape (n_block,)
-        Rows, in order.
-    items : int ndarray of shape (n_block, n)
-        Best first; -1 where fewer are left.
-    scores : float64 ndarray of shape (n_block, n)
-    """
-    n_users, n_items = production.matrix.shape
-    n, step = min(n, n_items), max(1, recommend.CELLS // n_items)
-    for start in range(0, n_users, step):
-        users = np.arange(start, min(start + step, n_users))
-        scores = recommend.scores(production.model, production.matrix, users)
-        yield users, *recommend.rank_items(scores, n, production.matrix[users])
+def lists(made: Production, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows of users, their ``n`` best new items and the scores, in blocks that fit into memory."""
+    n_users, n_items = made.matrix.shape
+    blocks = recommend.in_blocks(made.model, made.matrix, min(n, n_items), np.arange(n_users))
+    for users, _, items, best in blocks:
+        yield users, items, best
 
 
 def write_lists(production: Production, folder: Path, n: int = 20) -> None:

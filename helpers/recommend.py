@@ -1,6 +1,7 @@
 """From a fitted model to lists that a person can read: titles, and no items of the training set."""
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -110,14 +111,32 @@ def top_n(
     """
     rows = _rows(model, user_items, users)
     _check_n(n, user_items.shape[1])
+    lists = [items for _, _, items, _ in in_blocks(model, user_items, n, rows, left_out)]
+    return np.concatenate([np.empty((0, n), dtype=np.int64), *lists])
+
+
+def in_blocks(
+    model: Any,
+    user_items: csr_matrix,
+    n: int,
+    users: np.ndarray,
+    left_out: csr_matrix | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """What :func:`top_n` is made of, in blocks of users that fit into memory.
+
+    Yields
+    ------
+    users : int ndarray of shape (n_block,)
+    scores : float64 ndarray of shape (n_block, n_items)
+    items, best : ndarrays of shape (n_block, n)
+        As :func:`rank_items` returns them.
+    """
     left_out = user_items if left_out is None else left_out
-    lists = [np.empty((0, n), dtype=np.int64)]
     step = max(1, CELLS // user_items.shape[1])
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
+    for start in range(0, len(users), step):
+        block = users[start : start + step]
         found = _scores(model, user_items[block], block)
-        lists.append(rank_items(found, n, left_out[block])[0])
-    return np.concatenate(lists)
+        yield block, found, *rank_items(found, n, left_out[block])
 
 
 def scores(model: Any, user_items: csr_matrix, users: np.ndarray | None = None) -> np.ndarray:

@@ -243,34 +243,18 @@ def score_grid(task: Task, name: str, runs: Sequence[Settings], *, seed: int = 0
     """
 
     def measure(model: Any, matrix: csr_matrix) -> dict[str, float]:
-        lists, ranks = score_in_blocks(
-            model, matrix, task.split, task.users, task.k, metrics.percentile_ranks
-        )
-        roem = np.average(ranks, weights=task.split.test.user_items[task.users].data)
-        return {"ROEM": float(roem), f"nDCG@{task.k}": float(task.ndcg(lists).mean())}
+        test, left_out, users = task.split.test.user_items, task.split.left_out, task.users
+        lists, ranks = [], []
+        blocks = recommend.in_blocks(model, matrix, task.k, users, left_out)
+        for block, scores, items, _ in blocks:
+            lists.append(items)
+            ranks.append(metrics.percentile_ranks(scores, test[block], left_out[block]))
+        roem = np.average(np.concatenate(ranks), weights=test[users].data)
+        ndcg = task.ndcg(np.concatenate(lists)).mean()
+        return {"ROEM": float(roem), f"nDCG@{task.k}": float(ndcg)}
 
     found = _fit_all(task, name, runs, [seed], 2, measure)
     return pd.DataFrame({**run, **scores} for run, [scores] in zip(runs, found, strict=True))
-
-
-def score_in_blocks(
-    model: Any,
-    matrix: csr_matrix,
-    split: Split,
-    users: np.ndarray,
-    k: int,
-    measure: Callable[[np.ndarray, csr_matrix, csr_matrix], np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of users, and a measure of (scores, test, left out), made in blocks of users."""
-    step = max(1, recommend.CELLS // matrix.shape[1])
-    lists, measured = [], []
-    for start in range(0, len(users), step):
-        block = users[start : start + step]
-        scores = recommend.scores(model, matrix, block)
-        left_out = split.left_out[block]
-        lists.append(recommend.rank_items(scores, k, left_out)[0])
-        measured.append(measure(scores, split.test.user_items[block], left_out))
-    return np.concatenate(lists), np.concatenate(measured)
 
 
 def search(

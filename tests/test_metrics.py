@@ -134,7 +134,6 @@ def test_users_without_test_items_are_left_out():
     found = metrics.accuracy(lists, csr_matrix([[0, 0, 0], [0, 1, 0], [0, 0, 0]]), [1])
     assert found.index.tolist() == [1]
     assert found.mean()["ndcg@1"] == 1  # a mean of one user, not of three
-    assert np.isnan(metrics.auc(np.eye(2), csr_matrix([[0, 0], [0, 1]]))).tolist() == [True, False]
 
 
 def test_a_stored_cell_is_relevant_in_whatever_form_the_matrix_comes():
@@ -165,22 +164,19 @@ def test_memory_does_not_grow_with_users_times_items():
     assert peak < 30  # MiB
 
 
-def test_ranks_and_auc_leave_out_the_training_set():
+def test_ranks_leave_out_the_training_set():
     scores = np.array([[4.0, 3.0, 2.0, 1.0]])
     relevant, train = csr_matrix([[0, 0, 5, 0]]), csr_matrix([[1, 0, 0, 0]])
     assert metrics.percentile_ranks(scores, relevant).tolist() == [2 / 3]
     assert metrics.percentile_ranks(scores, relevant, train).tolist() == [1 / 2]
-    assert metrics.auc(scores, relevant, train).tolist() == [1 / 2]
     assert metrics.roem(scores.astype(int), relevant, train) == 0.5
     alone = csr_matrix([[1, 1, 0, 1]])
     assert metrics.percentile_ranks(scores, relevant, alone).tolist() == [0.5]
-    assert np.isnan(metrics.auc(scores, relevant, alone)).all()
 
 
 def test_scores_are_compared_in_their_own_precision():
     scores = np.array([[1.0, 1.0 + 1e-12, 0.0]])
     assert metrics.percentile_ranks(scores, csr_matrix([[1, 0, 0]])).tolist() == [1 / 2]
-    assert metrics.auc(scores, csr_matrix([[0, 1, 0]])).tolist() == [1]
 
 
 def test_another_seed_draws_other_users_and_other_signs():
@@ -302,13 +298,12 @@ counts = np.array([5, 3, 1, 0])
             lambda: metrics.accuracy(top_n, csr_matrix((3, 4)), [2]),
             "test is empty for all 3 users",
         ),
-        (lambda: metrics.auc(scores.T, test), r"scores has shape \(4, 3\), test \(3, 4\)"),
-        (lambda: metrics.auc(broken, test), "scores holds 3 values that are NaN or infinite"),
+        (lambda: metrics.roem(scores.T, test), r"scores has shape \(4, 3\), test \(3, 4\)"),
         (lambda: metrics.roem(endless, test), "3 values that are NaN or infinite.*belong in train"),
         (lambda: metrics.roem(scores, -test), "values from -1 with a sum of -4"),
         (lambda: metrics.roem(scores, test * 0), "not all 0"),
         (lambda: metrics.roem(scores, test, test), "4 cells are in test and in train"),
-        (lambda: metrics.auc(scores, test, test[:2]), r"and train \(2, 4\)"),
+        (lambda: metrics.roem(scores, test, test[:2]), r"and train \(2, 4\)"),
         (lambda: metrics.percentile_ranks(broken, test), "NaN or infinite"),
         (lambda: metrics.coverage(top_n, 3), "from -1 to 3, expected -1 .padding. to 2"),
         (lambda: metrics.beyond_accuracy(top_n * 0 - 1, counts, 5), "top_n holds no item"),

@@ -82,7 +82,7 @@ def test_the_files_hold_the_lists_of_the_model(tmp_path, small):
 def test_files_stay_as_they_were_when_writing_fails(tmp_path, small, monkeypatch):
     production.write_lists(small, tmp_path, n=5)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(recommend, "scores", lambda *given: 1 / 0)
+    monkeypatch.setattr(recommend, "in_blocks", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         production.write_lists(small, tmp_path, n=5)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -6,13 +6,12 @@
 
 from helpers.metrics.beyond import beyond_accuracy, coverage, mean_overlap
 from helpers.metrics.lists import accuracy, definitions, hits
-from helpers.metrics.ranks import auc, percentile_ranks, roem
+from helpers.metrics.ranks import percentile_ranks, roem
 from helpers.metrics.uncertainty import Paired, bootstrap_interval, paired, wilson
 
 __all__ = [
     "Paired",
     "accuracy",
-    "auc",
     "beyond_accuracy",
     "bootstrap_interval",
     "coverage",

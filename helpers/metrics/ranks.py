@@ -1,4 +1,4 @@
-"""Where the test items rank in the whole catalogue, from scores: AUC and percentile ranks."""
+"""Where the test items rank in the whole catalogue, from scores."""
 
 import numpy as np
 from numba import njit
@@ -8,8 +8,12 @@ from helpers.metrics.lists import as_csr
 from helpers.weighting import binary
 
 
-def auc(scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None) -> np.ndarray:
-    """Chance that a test item scores above another item that is in neither set.
+def percentile_ranks(
+    scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None
+) -> np.ndarray:
+    """Where each test item ranks among all items that are not in the user's training set.
+
+    ``rank = (items above + half of the ties) / (items ranked - 1)``
 
     Parameters
     ----------
@@ -18,44 +22,6 @@ def auc(scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None) -
         A stored cell is a relevant item, whatever its value.
     train : csr_matrix of shape (n_users, n_items), optional
         Items that are left out of the ranking.
-
-    Returns
-    -------
-    float64 ndarray of shape (n_users,)
-        From 0 to 1, ties count half, random gives 0.5; NaN for a user with no test item, or with
-        nothing else to compare with. The end of a long list weighs as much as its beginning, so
-        it says little about the first ten places.
-
-    References
-    ----------
-    Rendle et al. (2009), "BPR: Bayesian Personalized Ranking from Implicit Feedback", section 3.
-
-    Examples
-    --------
-    Item 1 beats item 2 and ties with item 0: (1 + 1/2) / 2.
-
-    >>> auc(np.array([[0.5, 0.5, 0.1]]), csr_matrix([[0, 1, 0]]))
-    array([0.75])
-    """
-    positions, n_ranked, test = _positions(scores, test, train)
-    users = np.repeat(np.arange(test.shape[0]), np.diff(test.indptr))
-    n_test = np.bincount(users, minlength=test.shape[0])
-    above = np.bincount(users, positions, minlength=test.shape[0])
-    pairs = n_test * (n_ranked - n_test)
-    # `above` counts the items before each test item; r (r - 1) / 2 of them are test items, too.
-    lost = above - n_test * (n_test - 1) / 2
-    result = np.full(len(n_test), np.nan)
-    np.divide(pairs - lost, pairs, out=result, where=pairs > 0)
-    return result
-
-
-def percentile_ranks(
-    scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None
-) -> np.ndarray:
-    """Where each test item ranks among all items that are not in the user's training set.
-
-    ``rank = (items above + half of the ties) / (items ranked - 1)``, with the arguments of
-    :func:`auc`
 
     Returns
     -------
