@@ -1,6 +1,6 @@
 """The model that goes into production: its settings, its fit on the whole log, and its lists."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,9 @@ K = 10
 
 TEST_USERS = 2_000
 """Users whose lists are scored, at most."""
+
+STEADY = 5e-4
+"""A warm start has arrived when a round lowers the loss by less than this share."""
 
 COLUMNS = {"user_id": pa.string(), "rank": pa.int32(), "item_id": pa.string()}
 COLUMNS |= {"title": pa.string(), "score": pa.float64()}
@@ -76,7 +79,8 @@ def choose_settings(interactions: Interactions, sha256: str, chosen: Path) -> Se
     sha256 : str
         Checksum of the log.
     chosen : Path
-        ``best_parameters.json`` of notebook 4. It counts only if it was made from the same log.
+        ``best_parameters.json`` of notebook 4. It counts only if it was made from the same log;
+        with ``sha256=""`` from any state of it.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def choose_settings(interactions: Interactions, sha256: str, chosen: Path) -> Se
     each observed pair.
     """
     found = io.read_json(chosen) if chosen.is_file() else {}
-    if found.get("manifest", {}).get("data_sha256") == sha256:
+    if sha256 in ("", found.get("manifest", {}).get("data_sha256")):
         for protocol in ("next item", "random 75/25"):
             if settings := dict(found.get(protocol, {}).get("IALS", {})):
                 weighting = settings.pop("weighting", "binary")
@@ -113,6 +117,7 @@ def fit(
     chosen: Path,
     *,
     start: tuple[pd.Index, np.ndarray] | None = None,
+    rolling: bool = False,
     seed: int = 0,
 ) -> Production:
     """Fit IALS on the whole log, exactly and in float64.
@@ -123,7 +128,10 @@ def fit(
     chosen : Path
         See :func:`choose_settings`.
     start : (Index of item ids, ndarray of shape (len(ids), factors)), optional
-        Item factors of an earlier model, to start from.
+        Item factors of an earlier model, to start from. The fit ends once a round lowers the loss
+        by less than :data:`STEADY`: two or three rounds instead of 16, where a day was added.
+    rolling : bool
+        Whether the log grows from day to day, so that settings chosen on an earlier state count.
     seed : int
         Of the starting factors.
 
@@ -133,12 +141,14 @@ def fit(
         Without metrics.
     """
     interactions = interactions_of(data.interactions)
-    settings = choose_settings(interactions, data.sha256, chosen)
+    settings = choose_settings(interactions, "" if rolling else data.sha256, chosen)
     matrix = WEIGHTINGS[settings.weighting](interactions.user_items)
     model = model_factory("IALS", settings.model, seed=seed).make(interactions)
+    steady = None
     if start is not None and start[1].shape[1] == model.factors:
         warm_start(model, matrix, interactions.item_ids, *start)
-    model.fit(matrix, show_progress=False)
+        steady = _steady(model, matrix)
+    model.fit(matrix, show_progress=False, callback=steady)
     return Production(data.name, data.sha256, interactions, data.items, model, matrix, settings)
 
 
@@ -152,6 +162,17 @@ def warm_start(
     places = known_ids.get_indexer(item_ids)
     model.item_factors = np.where(places[:, None] >= 0, factors[places], 0.0)
     model.user_factors = model.recalculate_user(np.arange(matrix.shape[0]), matrix)
+
+
+def _steady(model: IALS, matrix: csr_matrix) -> Callable[[int, float, None], bool]:
+    """Whether a round has lowered the loss by little."""
+    losses = [model.loss(matrix)["total"]]
+
+    def steady(*_: object) -> bool:
+        losses.append(model.loss(matrix)["total"])
+        return losses[-2] - losses[-1] < STEADY * losses[-1]
+
+    return steady
 
 
 def measure(production: Production, *, seed: int = 0) -> dict[str, dict[str, float]]:

@@ -43,7 +43,11 @@ def load(raw: RawLog, data_dir: Path) -> Dataset:
     DatasetError
         If the log cannot be read, or nothing of it is left.
     """
-    frame, report = events(raw, data_dir)
+    return as_dataset(raw, *events(raw, data_dir))
+
+
+def as_dataset(raw: RawLog, frame: pd.DataFrame, report: dict[str, Any]) -> Dataset:
+    """The data set of a cleaned log."""
     check_usable(frame)
     log, notes = in_time_order(frame[[name for name in COLUMNS if name in frame]])
     removed = ", ".join(
