@@ -107,7 +107,8 @@ def _query(address: str, query: str, since: datetime) -> pd.DataFrame:
     try:
         engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:
-            return pd.read_sql(sqlalchemy.text(query).bindparams(bound), connection)
+            rows = connection.execute(sqlalchemy.text(query).bindparams(bound))
+            return pd.DataFrame(rows.fetchall(), columns=list(rows.keys()))
     except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
         reason = hidden(str(getattr(error, "orig", error)).strip().partition("\n")[0])
         raise DatasetError(
