@@ -87,7 +87,7 @@ def test_a_day_is_published_and_a_second_run_changes_nothing(folder: Path, monke
     assert (record["rows read"], record["rows of the newest day"]) == (80 * 13, 80)
     assert record["share of unknown items"] == 0
     assert record["users compared"] > 30
-    assert 4 <= len(rounds) < 16  # both fits start from the day before; one alone has 16 rounds
+    assert len(rounds) < 2 * (1 + 16)  # the loss before and after each round: some were saved
     assert store.table.version == record["version"]
     assert store.table.facts["newest"].startswith("2024-03-13")
     runs = json.loads((folder / "shop/refresh/runs.json").read_text())
@@ -131,14 +131,15 @@ def test_a_worse_model_is_not_published(folder: Path, monkeypatch) -> None:
 
     def worse(*arguments, **options):
         made = fit(*arguments, **options)
-        made.model.item_factors = -made.model.item_factors  # the worst comes first
+        # Everybody gets the list of a neighbour, who has the other taste.
+        made.model.user_factors = np.roll(made.model.user_factors, 1, axis=0)
         return made
 
     monkeypatch.setattr(production, "fit", worse)
     record = run(folder, shop(N_DAYS + 1), N_DAYS + 1)
     assert record["decision"] == "not published"
     assert record["reasons"][0].startswith("nDCG@10 on 2024-03-13 fell from ")
-    assert record["ndcg@10"]["high"] < 0
+    assert record["ndcg@10"]["new"] == 0
 
 
 def test_a_worse_source_is_refused_as_a_whole(folder: Path) -> None:
