@@ -43,11 +43,7 @@ def load(raw: RawLog, data_dir: Path) -> Dataset:
     DatasetError
         If the log cannot be read, or nothing of it is left.
     """
-    return as_dataset(raw, *events(raw, data_dir))
-
-
-def as_dataset(raw: RawLog, frame: pd.DataFrame, report: dict[str, Any]) -> Dataset:
-    """The data set of a cleaned log."""
+    frame, report = events(raw, data_dir)
     check_usable(frame)
     log, notes = in_time_order(frame[[name for name in COLUMNS if name in frame]])
     removed = ", ".join(

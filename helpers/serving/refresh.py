@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -148,8 +149,8 @@ def refresh(
             return {**record, "decision": "nothing new", "reasons": []}
         events, start = window.read(), None
         raw = RawLog(to.name, events, {}, cleaning.Rules(), f"{name}, by day", name, "own", state)
-        found = cleaning.clean(events)
-        data = cleaned.as_dataset(raw, found.frame, found.report.to_json())
+        with TemporaryDirectory() as scratch:
+            data = cleaned.load(raw, Path(scratch))
         if items:
             data = own.with_items(data, Path(items))
         if served:
