@@ -21,7 +21,7 @@ PYTHON3 ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do 
 # Many shells keep the width of the terminal in COLUMNS, and an OPTIONS of the environment is meant
 # for another program: of these two only the one typed after `make` counts.
 DATASET ?= movielens-100k
-unexport COLUMNS DATASET ITEMS LOG NOTEBOOKS OPTIONS SET TO
+unexport COLUMNS DATASET ITEMS LOG NOTEBOOKS OPTIONS QUERY SET SOURCE TO WINDOW
 typed = $(if $(filter command line,$(origin $(1))),$(value $(1)))
 quote = '$(subst ','\'',$(1))'
 given = $(if $(2),--$(1)=$(call quote,$(2)))
@@ -55,6 +55,15 @@ tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/ OPTIONS="-
 		$(call given,columns,$(call typed,COLUMNS)) $(call given,options,$(call typed,OPTIONS)) \
 		-- $(call quote,$(value LOG))
 
+.PHONY: refresh
+refresh: $(READY)  ## one day's work: fetch, fit, compare, publish: SOURCE=exports/ (cron: README)
+	@test -n $(call quote,$(value SOURCE)) || { echo 'error: say where the log is: make refresh' \
+		'SOURCE=exports/' >&2; exit 1; }
+	@$(PYTHON) -m helpers refresh --source=$(call quote,$(value SOURCE)) \
+		$(call given,query,$(value QUERY)) $(call given,columns,$(call typed,COLUMNS)) \
+		$(call given,items,$(value ITEMS)) $(call given,window,$(value WINDOW)) \
+		$(call given,to,$(value TO)) $(call given,options,$(call typed,OPTIONS))
+
 # The notebooks and the rest at the same time, each on a core; a failure of either fails the whole.
 .PHONY: test
 test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks
@@ -82,6 +91,7 @@ bench: $(READY)  ## speed, memory and quality against peers (hours); then `make 
 	@$(PYTHON) tests/bench_als.py
 	@$(PYTHON) tests/bench_cleaning.py
 	@$(PYTHON) tests/bench_run.py
+	@$(PYTHON) tests/bench_refresh.py
 
 .PHONY: notebooks
 notebooks: $(READY)  ## maintainers: re-execute the notebooks in place, write reports/ and README.md

@@ -70,6 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     save.add_argument("numbers", nargs="*", type=int, metavar="number")
     add(_readme, "write the generated parts of the README")
 
+    new = add(_refresh, "one day's work: fetch new rows, fit, compare, publish a new version")
+    new.add_argument("--source", required=True, help="files, folder, pattern or SQLAlchemy URL")
+    new.add_argument("--query", default="", help="SQL with :since, for a database")
+    new.add_argument("--columns", default="", help='"user=visitor,item=sku,..."')
+    new.add_argument("--items", default="", help="file with the items' ids, titles and genres")
+    new.add_argument("--window", default="", help="folder, s3://, gs:// or az:// of the days")
+    new.add_argument("--to", type=Path, help="folder of the served table")
+    new.add_argument("--days", type=int, default=365, help="of the window (%(default)s)")
+    new.add_argument("--late", type=int, default=2, help="days fetched again (%(default)s)")
+    new.add_argument("--allow-fewer", action="store_true", help="take days with fewer rows")
+    new.add_argument("--force", action="store_true", help="go on where a check fails")
+
     clean = add(_clean, "clean a log, and say what was removed and why")
     clean.add_argument("log", nargs="+", help="files, folders or patterns")
     clean.add_argument("--to", type=Path, required=True, help="folder for the results")
@@ -158,6 +170,31 @@ def _datasets(options: argparse.Namespace) -> None:
         if options.names:
             datasets.load(name)
         print(f"{name}: {datasets.describe(name)}")
+
+
+def _refresh(options: argparse.Namespace) -> bool:
+    from helpers.cleaning.columns import ROLES, parse_columns
+    from helpers.serving import refresh
+    from helpers.serving.window import Window
+
+    name, data = refresh.slug(options.source), Path("data")
+    record = refresh.refresh(
+        options.source,
+        options.to or data / "serving" / name,
+        Window(options.window or data / "window" / name),
+        data / "processed" / name / "best_parameters.json",
+        query=options.query,
+        columns=parse_columns(options.columns, ROLES),
+        items=options.items,
+        keep=options.days,
+        late=options.late,
+        allow_fewer=options.allow_fewer,
+        force=options.force,
+    )
+    changed = len(record["days changed"])
+    print(f"{record['rows read']:,} rows read; {changed} days changed, now {record['window']}")
+    print("; ".join([record["decision"], *record["reasons"]]))
+    return bool(record["decision"] == "not published")
 
 
 def _clean(options: argparse.Namespace) -> None:

@@ -28,6 +28,9 @@ TEST_USERS = 2_000
 EVENT_WEIGHTS = {"view": 1.0, "cart": 3.0, "purchase": 5.0, "remove_from_cart": 0.0, "return": 0.0}
 """What an event of a store counts; one of another kind counts 1."""
 
+WARM_ROUNDS = 4
+"""Rounds of a fit that starts from yesterday's factors; `make bench` shows how few are needed."""
+
 COLUMNS = {"user_id": pa.string(), "rank": pa.int32(), "item_id": pa.string()}
 COLUMNS |= {"title": pa.string(), "score": pa.float64()}
 
@@ -79,7 +82,8 @@ def choose_settings(interactions: Interactions, sha256: str, chosen: Path) -> Se
     sha256 : str
         Checksum of the log.
     chosen : Path
-        ``best_parameters.json`` of notebook 4. It counts only if it was made from the same log.
+        ``best_parameters.json`` of notebook 4. It counts only if it was made from the same log;
+        with ``sha256=""`` from any state of it.
 
     Returns
     -------
@@ -93,7 +97,7 @@ def choose_settings(interactions: Interactions, sha256: str, chosen: Path) -> Se
     each observed pair.
     """
     found = io.read_json(chosen) if chosen.is_file() else {}
-    if found.get("manifest", {}).get("data_sha256") == sha256:
+    if sha256 in ("", found.get("manifest", {}).get("data_sha256")):
         for protocol in ("next item", "random 75/25"):
             if settings := dict(found.get(protocol, {}).get("IALS", {})):
                 weighting = settings.pop("weighting", "binary")
@@ -117,6 +121,7 @@ def fit(
     chosen: Path,
     *,
     start: tuple[pd.Index, np.ndarray] | None = None,
+    rolling: bool = False,
     seed: int = 0,
 ) -> Production:
     """Fit IALS on the whole log, exactly and in float64.
@@ -127,7 +132,9 @@ def fit(
     chosen : Path
         See :func:`choose_settings`.
     start : (Index of item ids, ndarray of shape (len(ids), factors)), optional
-        Item factors of an earlier model, to start from.
+        Item factors of an earlier model, to start from; then :data:`WARM_ROUNDS` rounds do.
+    rolling : bool
+        Whether the log grows from day to day, so that settings chosen on an earlier state count.
     seed : int
         Of the starting factors.
 
@@ -137,11 +144,12 @@ def fit(
         Without metrics.
     """
     interactions = interactions_of(data.interactions)
-    settings = choose_settings(interactions, data.sha256, chosen)
+    settings = choose_settings(interactions, "" if rolling else data.sha256, chosen)
     matrix = WEIGHTINGS[settings.weighting](interactions.user_items)
     model = model_factory("IALS", settings.model, seed=seed).make(interactions)
     if start is not None and start[1].shape[1] == model.factors:
         warm_start(model, matrix, interactions.item_ids, *start)
+        model.iterations = WARM_ROUNDS
     model.fit(matrix, show_progress=False)
     return Production(data.name, data.sha256, interactions, data.items, model, matrix, settings)
 

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from pyarrow import ArrowException
 
 from helpers import cleaning, io
@@ -41,17 +43,27 @@ def load(raw: RawLog, data_dir: Path) -> Dataset:
         made = cleaning.clean(raw.source, columns=raw.columns, rules=raw.rules)
         frame, report = made.frame, made.report.to_json()
         io.write_frame(path, frame, {"key": key, "report": report})
+    return to_dataset(frame, report, raw.name, raw.description, raw.origin, raw.sha256)
+
+
+def to_dataset(
+    frame: pd.DataFrame,
+    report: dict[str, Any],
+    name: str,
+    description: str,
+    origin: str,
+    sha256: str,
+) -> Dataset:
+    """A cleaned log as a data set, with the report of the cleaning."""
     check_usable(frame)
-    log, notes = in_time_order(frame[[name for name in COLUMNS if name in frame]])
+    log, notes = in_time_order(frame[[column for column in COLUMNS if column in frame]])
     removed = ", ".join(
         f"{step['step']} {step['removed']:,}" for step in report["waterfall"] if step["removed"]
     )
     if removed:
         notes.insert(0, f"Of {report['rows']:,} rows, the cleaning removed: {removed}.")
     notes += [each["message"] for each in report["findings"] if each["level"] != "note"]
-    return Dataset(
-        raw.name, log, titles(frame), raw.description, raw.origin, raw.sha256, notes, report
-    )
+    return Dataset(name, log, titles(frame), description, origin, sha256, notes, report)
 
 
 def digest(paths: Iterable[Path]) -> str:
