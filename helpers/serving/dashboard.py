@@ -11,11 +11,9 @@ from streamlit.web import cli
 
 from helpers.serving.table import ServingError, Store, Table, User
 
-N = 10
-"""Items of each list."""
-
-SUGGESTED = 5_000
-"""Users and items that can be chosen from a menu, at most; any other user's id can be typed."""
+# No docstrings: Streamlit would draw them.
+N = 10  # items of a list
+SUGGESTED = 5_000  # users and items in a menu, at most; the id of any user can be typed
 
 
 def launch(folder: Path, host: str, port: int) -> None:
@@ -58,24 +56,21 @@ def page(folder: str) -> None:
         st.error("Nothing can be served:")
         st.text(str(error))
         return
-    st.title("Recommendations")
     choices = _choices(table.version, table)
     user = _user(table, choices)
-    left, right = st.columns([3, 2])
-    left.subheader("Recommended")
-    _recommended(left, table, user)
-    right.subheader("Popular list")
-    popular = table.recommend(None, N, exclude=user.seen if user else ())
-    _frame(right, table, popular.items, {"Share of users": popular.scores})
-    left, right = st.columns([3, 2])
-    left.subheader("History")
-    seen = sorted(zip(user.weights, user.seen, strict=True), reverse=True) if user else []
-    _frame(left, table, [place for _, place in seen], {"Weight": [weight for weight, _ in seen]})
-    right.subheader("Similar items")
-    item = right.selectbox("Item", list(choices), format_func=choices.__getitem__)
-    similar = table.similar(table.places[item], N)
-    _frame(right, table, similar.items, {"Cosine of the factors": similar.scores})
-    _card(table)
+    st.title("Recommendations")
+    left, right = st.columns([5, 3])
+    with left:
+        _recommended(table, user)
+        _card(table)
+    with right:
+        st.subheader("Popular list")
+        popular = table.recommend(None, N, exclude=user.seen if user else ())
+        _show(table, popular.items, {"Share of users": popular.scores})
+        st.subheader("Similar items")
+        item = st.selectbox("Item", list(choices), format_func=choices.__getitem__)
+        similar = table.similar(table.places[item], N)
+        _show(table, similar.items, {"Cosine": similar.scores})
 
 
 @st.cache_resource
@@ -94,59 +89,65 @@ def _choices(version: str, _table: Table) -> dict[str, str]:
 
 
 def _user(table: Table, choices: dict[str, str]) -> User | None:
-    """Who gets the list, as chosen in the sidebar."""
-    side = st.sidebar
-    if side.radio("Recommend for", ["a user", "a few items"]) == "a user":
-        hint = "Choose a user, or type an id."
+    """Who gets the list, as chosen in the sidebar, and what they have."""
+    with st.sidebar:
+        if st.radio("Recommend for", ["a user", "a few items"]) == "a few items":
+            basket = st.multiselect("Items", list(choices), format_func=choices.__getitem__)
+            st.caption("The model finds the factors of somebody who has these items.")
+            return table.fold_in([table.places[item] for item in basket]) if basket else None
         known = table.user_ids(SUGGESTED)
-        user_id = side.selectbox("User id", known, help=hint, accept_new_options=True)
+        user_id = st.selectbox("User id (any can be typed)", known, accept_new_options=True)
         user = table.user(user_id) if user_id else None
         if user is None:
-            side.info("The model does not know this user, so the list is the popular one.")
+            st.info("The model does not know this user: the list is the popular one.")
+            return None
+        st.subheader("History")
+        weights, seen = zip(*sorted(zip(user.weights, user.seen, strict=True))[::-1], strict=True)
+        _show(table, seen, {"Weight": weights})
         return user
-    basket = side.multiselect("Items", list(choices), format_func=choices.__getitem__)
-    if not basket:
-        side.info("Choose items: the model then finds factors for somebody who has them.")
-        return None
-    return table.fold_in([table.places[item] for item in basket])
 
 
-def _recommended(place: st.delta_generator.DeltaGenerator, table: Table, user: User | None) -> None:
+def _recommended(table: Table, user: User | None) -> None:
+    st.subheader("From the model")
     answer = table.recommend(user, N)
     reasons = ["popular"] * len(answer.items)
     if user is not None:
         for rank, item in enumerate(answer.items[: len(answer.items) - answer.n_filled]):
-            parts = table.explain(user, item, 3)[1]
+            parts = table.explain(user, item, 2)[1]
             reasons[rank] = " · ".join(table.titles[each] for each, part in parts if part > 0)
-    _frame(place, table, answer.items, {"Score": answer.scores, "Because of": reasons})
+    _show(table, answer.items, {"Score": answer.scores, "Because of": reasons})
 
 
-def _frame(
-    place: st.delta_generator.DeltaGenerator,
-    table: Table,
-    items: Sequence[int],
-    columns: dict[str, Sequence[object]],
-) -> None:
-    """A table of items; its cells are drawn as they are."""
+def _show(table: Table, items: Sequence[int], columns: dict[str, Sequence[object]]) -> None:
+    """Items and what belongs to them; the cells are drawn as they are."""
     titles = pd.Series([table.titles[item] for item in items], dtype=object)
-    place.dataframe(pd.DataFrame({"Title": titles, **columns}), hide_index=True)
+    number = st.column_config.NumberColumn(width="small", format="%.2f")
+    config = dict.fromkeys(columns, number) | {"Because of": st.column_config.Column(width=280)}
+    frame = pd.DataFrame({"Title": titles, **columns})
+    st.dataframe(frame, hide_index=True, row_height=28, column_config=config)
 
 
 def _card(table: Table) -> None:
     """The model card: how good the lists are, beside the popular one, and where they come from."""
     st.subheader("Model card")
-    left, right = st.columns([3, 2])
     rows: dict[str, dict[str, str]] = {}
     for name, found in table.facts["metrics"].items():
         metric, _, model = name.partition(", ")
         interval = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**found)
-        rows.setdefault(metric, {})[f"{model}, with 95 % interval"] = interval
-    left.dataframe(pd.DataFrame.from_dict(rows, orient="index"))
-    facts = {name: value for name, value in table.facts.items() if name != "metrics"}
-    facts["settings"] = ", ".join(f"{name} = {value}" for name, value in facts["settings"].items())
-    right.dataframe(
-        pd.DataFrame({"Fact": facts.keys(), "Value": map(str, facts.values())}), hide_index=True
+        rows.setdefault(metric, {"Metric": metric})[f"{model} [95 % interval]"] = interval
+    if rows:
+        st.dataframe(pd.DataFrame(rows.values()), hide_index=True, row_height=28)
+    settings = ", ".join(f"{name} = {value}" for name, value in table.facts["settings"].items())
+    facts = {**table.facts, "settings": settings}
+    card = pd.DataFrame(
+        [
+            (name.replace("_", " "), str(value))
+            for name, value in facts.items()
+            if name != "metrics"
+        ],
+        columns=["Fact", "Value"],
     )
+    st.dataframe(card, hide_index=True, row_height=28, height="content")
 
 
 if __name__ == "__main__":
