@@ -64,6 +64,16 @@ refresh: $(READY)  ## one day's work: fetch, fit, compare, publish: SOURCE=expor
 		$(call given,items,$(value ITEMS)) $(call given,window,$(value WINDOW)) \
 		$(call given,to,$(value TO)) $(call given,options,$(call typed,OPTIONS))
 
+.PHONY: dashboard
+dashboard: $(READY)  ## the recommendations in a browser, http://127.0.0.1:8501
+	@$(PYTHON) -m helpers dashboard $(call given,dataset,$(value DATASET)) \
+		$(call given,columns,$(call typed,COLUMNS)) $(call given,items,$(value ITEMS)) \
+		$(call given,options,$(call typed,OPTIONS))
+
+.PHONY: space
+space: $(READY)  ## a folder for a Hugging Face Space: TO=space/
+	@$(PYTHON) -m helpers space $(call given,to,$(or $(value TO),space))
+
 # The notebooks and the rest at the same time, each on a core; a failure of either fails the whole.
 .PHONY: test
 test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks

@@ -56,11 +56,17 @@ def _parser() -> argparse.ArgumentParser:
 
     run = add(_run, "execute the notebooks on a data set, write its reports")
     names = ", ".join(DATASETS)
-    run.add_argument("--dataset", default=DATASETS[0], help=f"path, or one of {names}")
-    run.add_argument("--columns", default="", help='of a path: "user=visitor,item=sku,..."')
-    run.add_argument("--items", default="", help="file with the items' ids, titles and genres")
+    dashboard = add(_dashboard, "show the recommendations in a browser; builds them if need be")
+    for command in (run, dashboard):
+        command.add_argument("--dataset", default=DATASETS[0], help=f"path, or one of {names}")
+        command.add_argument("--columns", default="", help='of a path: "user=visitor,item=sku,..."')
+        command.add_argument("--items", default="", help="file: ids, titles and genres of items")
     run.add_argument("--settings", default="", help='parameters: "factors=64 seed=1"')
     run.add_argument("--notebooks", default="", help='only these: "1 2 3"')
+    dashboard.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
+    dashboard.add_argument("--port", type=int, default=8501, help="(%(default)s)")
+    space = add(_space, "write a folder that can be pushed to a Hugging Face Space")
+    space.add_argument("--to", type=Path, required=True, help="that folder, new or empty")
     report = add(_report, "render executed notebooks again, without running them")
     report.add_argument("--dataset", default="", help="of a run; else the committed notebooks")
     report.add_argument("--settings", default="", help="of that run")
@@ -104,9 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> bool:
     settings = _pairs(shlex.split(options.settings))
     numbers = [int(number) for number in options.notebooks.replace(",", " ").split()]
-    _check_dataset(options.dataset)
-    if options.items and not Path(options.items).exists():
-        raise ValueError(f"ITEMS={options.items}: there is no such file")
+    _check_data(options)
     from helpers import portfolio
 
     outcome = portfolio.run(
@@ -122,6 +126,28 @@ def _run(options: argparse.Namespace) -> bool:
         print(f"failed: {sentence}", file=sys.stderr)
     print(outcome.index)
     return bool(outcome.failed)
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    _check_data(options)
+    from helpers.serving import build, dashboard
+
+    folder = build.serving_table(options.dataset, options.columns, options.items)
+    dashboard.launch(folder, options.host, options.port)
+
+
+def _space(options: argparse.Namespace) -> None:
+    from helpers.serving import space
+
+    space.write(options.to)
+    print(f"{options.to}: push it to a Space of the Docker kind")
+
+
+def _check_data(options: argparse.Namespace) -> None:
+    """Refuse what is no data set, or no file of items, before anything is imported."""
+    _check_dataset(options.dataset)
+    if options.items and not Path(options.items).exists():
+        raise ValueError(f"ITEMS={options.items}: there is no such file")
 
 
 def _check_dataset(text: str) -> None:

@@ -57,6 +57,15 @@ def test_variables_reach_the_cleaning_as_they_are(folder: Path, text: str) -> No
 
 
 @pytest.mark.parametrize("text", ODD)
+def test_variables_reach_the_dashboard_and_the_space_as_they_are(folder: Path, text: str) -> None:
+    words = [f"{name}={text}" for name in ("DATASET", "COLUMNS", "ITEMS", "OPTIONS", "TO")]
+    names = ("dataset", "columns", "items", "options")
+    expected = ["dashboard", *(f"--{name}={text}" for name in names)]
+    assert make(folder, "dashboard", *words) == expected
+    assert make(folder, "space", *words) == ["space", f"--to={text}"]
+
+
+@pytest.mark.parametrize("text", ODD)
 def test_of_the_environment_some_count_and_nothing_is_executed(folder: Path, text: str) -> None:
     names = ("DATASET", "ITEMS", "SET", "LOG", "TO", "COLUMNS", "OPTIONS")
     environment = dict.fromkeys(names, text)

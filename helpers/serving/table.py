@@ -110,6 +110,11 @@ class Table:
         row = self._one(query, user_id)
         return row and User(_ints(row[0]), _floats(row[1]), _ints(row[2]), _floats(row[3]))
 
+    def user_ids(self, n: int) -> list[str]:
+        """The first ``n`` known users."""
+        query = "SELECT user_id FROM users ORDER BY user_id LIMIT ?"
+        return [row[0] for row in self._connection.execute(query, (n,))]
+
     def similar(self, item: int, n: int) -> Answer:
         """The items whose factors point in the most similar direction, with their cosines."""
         row = self._one("SELECT similar, cosines FROM items WHERE place = ?", item)
