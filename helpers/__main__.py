@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace) -> bool:
     settings = _pairs(shlex.split(options.settings))
     numbers = [int(number) for number in options.notebooks.replace(",", " ").split()]
     _check_data(options)
-    from helpers import portfolio
+    from helpers import portfolio, production
 
     outcome = portfolio.run(
         options.dataset,
@@ -125,6 +125,14 @@ def _run(options: argparse.Namespace) -> bool:
     for sentence in outcome.failed:
         print(f"failed: {sentence}", file=sys.stderr)
     print(outcome.index)
+    folder = outcome.index.parent
+    try:
+        made = production.load_and_fit(
+            options.dataset, options.columns, options.items, Path("data/processed", folder.name)
+        )
+        print(production.write_lists(made, folder))
+    except ValueError as error:
+        print(f"skipped: the lists of recommendations: {error}")
     return bool(outcome.failed)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 from scipy.sparse import csr_matrix
 
-from helpers import comparison, io, metrics, recommend, splits
+from helpers import comparison, datasets, io, metrics, recommend, splits
 from helpers.als import IALS
 from helpers.datasets import Dataset
 from helpers.interactions import Interactions
@@ -73,7 +73,9 @@ class Production:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def choose_settings(interactions: Interactions, sha256: str, chosen: Path) -> Settings:
+def choose_settings(
+    interactions: Interactions, sha256: str = "", chosen: Path | None = None
+) -> Settings:
     """The settings that notebook 4 chose for this log, else a start that follows from its size.
 
     Parameters
@@ -81,7 +83,7 @@ def choose_settings(interactions: Interactions, sha256: str, chosen: Path) -> Se
     interactions : Interactions
     sha256 : str
         Checksum of the log.
-    chosen : Path
+    chosen : Path, optional
         ``best_parameters.json`` of notebook 4. It counts only if it was made from the same log;
         with ``sha256=""`` from any state of it.
 
@@ -96,7 +98,7 @@ def choose_settings(interactions: Interactions, sha256: str, chosen: Path) -> Se
     128 from 2 million; for all else the defaults of :class:`helpers.als.IALS`, and weight 1 for
     each observed pair.
     """
-    found = io.read_json(chosen) if chosen.is_file() else {}
+    found = io.read_json(chosen) if chosen and chosen.is_file() else {}
     if sha256 in ("", found.get("manifest", {}).get("data_sha256")):
         for protocol in ("next item", "random 75/25"):
             if settings := dict(found.get(protocol, {}).get("IALS", {})):
@@ -118,7 +120,7 @@ def interactions_of(log: pd.DataFrame) -> Interactions:
 
 def fit(
     data: Dataset,
-    chosen: Path,
+    chosen: Path | None = None,
     *,
     start: tuple[pd.Index, np.ndarray] | None = None,
     rolling: bool = False,
@@ -129,7 +131,7 @@ def fit(
     Parameters
     ----------
     data : Dataset
-    chosen : Path
+    chosen : Path, optional
         See :func:`choose_settings`.
     start : (Index of item ids, ndarray of shape (len(ids), factors)), optional
         Item factors of an earlier model, to start from; then :data:`WARM_ROUNDS` rounds do.
@@ -152,6 +154,12 @@ def fit(
         model.iterations = WARM_ROUNDS
     model.fit(matrix, show_progress=False)
     return Production(data.name, data.sha256, interactions, data.items, model, matrix, settings)
+
+
+def load_and_fit(dataset: str, columns: str, items: str, processed: Path) -> Production:
+    """The model of a data set by name or path, with the settings that notebook 4 left."""
+    data = datasets.load(dataset, columns=columns or None, items=items or None)
+    return fit(data, processed / "best_parameters.json")
 
 
 def warm_start(
@@ -215,7 +223,7 @@ def lists(made: Production, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np
         yield users, items, best
 
 
-def write_lists(production: Production, folder: Path, n: int = 20) -> None:
+def write_lists(production: Production, folder: Path, n: int = 20) -> Path:
     """Write ``recommendations.parquet`` and ``.csv``, whole or not at all.
 
     Columns ``user_id``, ``rank`` (from 1), ``item_id``, ``title``, ``score``. The rows of user
@@ -227,6 +235,11 @@ def write_lists(production: Production, folder: Path, n: int = 20) -> None:
     folder : Path
     n : int
         Items a user.
+
+    Returns
+    -------
+    Path
+        The ``.csv``.
     """
     interactions, schema = production.interactions, pa.schema(COLUMNS)
     ids = interactions.item_ids.to_numpy(object)
@@ -251,3 +264,4 @@ def write_lists(production: Production, folder: Path, n: int = 20) -> None:
         for block in chain([first], blocks):
             into_table.write_table(block)
             into_text.write_table(block)
+    return folder / "recommendations.csv"

@@ -1,7 +1,5 @@
 """A small log with two tastes, three kinds of items and a newcomer, and a model of it."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -28,4 +26,4 @@ def small_log(n_users: int = 60, n_items: int = 40, seed: int = 0) -> Dataset:
 
 def made(data: Dataset | None = None, **settings: object) -> Production:
     """The model that is served for this log, with the starting settings."""
-    return production.fit(data or small_log(), Path("there is none"), **settings)
+    return production.fit(data or small_log(), **settings)

@@ -25,8 +25,7 @@ def serving_table(dataset: str, columns: str = "", items: str = "") -> Path:
     if table.versions(folder):
         print(f"{folder}: version {table.current(folder)}; `make refresh` brings a new one")
         return folder
-    data = datasets.load(dataset, columns=columns or None, items=items or None)
-    made = production.fit(data, Path("data", "processed", slug, "best_parameters.json"))
+    made = production.load_and_fit(dataset, columns, items, Path("data", "processed", slug))
     made = replace(made, metrics=production.measure(made))
     print(f"{folder}: version {table.publish(made, folder)}, {made.settings.origin}")
     return folder
