@@ -55,10 +55,15 @@ class User(NamedTuple):
     seen: Sequence[int]
     weights: Sequence[float]
 
+    @classmethod
+    def of(cls, items: bytes, scores: bytes, seen: bytes, weights: bytes) -> "User":
+        """From the stored bytes."""
+        return cls(_ints(items), _floats(scores), _ints(seen), _floats(weights))
+
 
 @dataclass(frozen=True)
 class Answer:
-    """A list, its source ("ALS" or "popular"), and how many of its last items the popular list gave.
+    """A list, its source ("ALS" or "popular"), and how many items the popular list added to it.
 
     A model's list is filled up where too much of it is filtered out.
     """
@@ -104,11 +109,15 @@ class Table:
         found = self._connection.execute("SELECT category, items, scores FROM popular")
         self._popular = {row[0]: (_ints(row[1]), _floats(row[2])) for row in found}
 
+    def users(self) -> Iterator[tuple[str, bytes, bytes, bytes]]:
+        """Each user's id, and the bytes of the listed items, their scores and the history."""
+        yield from self._connection.execute("SELECT user_id, items, scores, seen FROM users")
+
     def user(self, user_id: str) -> User | None:
         """What is stored of a user; None for an unknown one."""
         query = "SELECT items, scores, seen, weights FROM users WHERE user_id = ?"
         row = self._one(query, user_id)
-        return row and User(_ints(row[0]), _floats(row[1]), _ints(row[2]), _floats(row[3]))
+        return row and User.of(*row)
 
     def similar(self, item: int, n: int) -> Answer:
         """The items whose factors point in the most similar direction, with their cosines."""
