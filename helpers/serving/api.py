@@ -10,14 +10,14 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from html import escape
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
@@ -33,6 +33,9 @@ from helpers.serving.table import Answer, ServingError, Store, Table, User
 
 log = logging.getLogger("uvicorn.error")
 """Never gets an id of a user or of an item."""
+
+LOOK = 0.1
+"""Seconds between two looks for a new version: they cost as much as the list itself."""
 
 
 class Item(BaseModel):
@@ -98,7 +101,7 @@ _PROBLEM = {
 }
 _Id = Annotated[str, InPath(min_length=1, examples=["1"])]
 _N = Annotated[int, Query(ge=1, le=100, description="Items to return.")]
-_Exclude = Annotated[list[str], Query(max_length=1_000, description="To leave out; repeat it.")]
+_Exclude = Annotated[Sequence[str], Query(max_length=1_000, description="To leave out; repeat it.")]
 
 
 class _Version(dict[int, str]):
@@ -149,13 +152,20 @@ class _Served:
     def __init__(self, folder: Path) -> None:
         self._store = Store(folder)
         self._version: _Version | None = None
+        self._fault = ""
+        self._looked = 0.0
 
     def version(self) -> _Version:
         """To be asked once for an answer."""
+        if self._version is not None and time.monotonic() < self._looked + LOOK:
+            return self._version
+        self._looked = time.monotonic()
         try:
             table = self._store.table
         except (ServingError, sqlite3.Error, OSError, KeyError) as error:
-            log.error("no new version: %s", error)
+            if str(error) != self._fault:  # once, not at each request
+                self._fault = str(error)
+                log.error("no new version: %s", error)
             if self._version is None:
                 raise HTTPException(503, "there are no recommendations yet") from None
             return self._version
@@ -238,11 +248,11 @@ def create_app(
     )  # fmt: skip
     app.add_middleware(_Measured, seconds=seconds)
     _add_problems(app)
-    api = APIRouter(dependencies=[Depends(_key_check(api_key))] if api_key else [])
+    guard = [Depends(_key_check(api_key))] if api_key else []
 
-    @api.get("/recommendations/{user_id:path}", response_model=Recommendations)
+    @app.get("/recommendations/{user_id:path}", response_model=Recommendations, dependencies=guard)
     async def recommend(
-        user_id: _Id, n: _N = 20, exclude: _Exclude = [], category: str = ""
+        user_id: _Id, n: _N = 20, exclude: _Exclude = (), category: str = ""
     ) -> Response:
         """A user's list; who is not known gets the popular one."""
         version = served.version()
@@ -252,9 +262,9 @@ def create_app(
         answers.labels(answer.source, store).inc()
         return version.recommendations(answer, unknown, store)
 
-    @api.post("/recommendations", response_model=Recommendations)
+    @app.post("/recommendations", response_model=Recommendations, dependencies=guard)
     async def recommend_for_basket(basket: Basket) -> Response:
-        """The list for a basket, from the model solved for it; for an empty one the popular list."""
+        """The list for a basket, which the model is solved for; the popular one if it is empty."""
         version = served.version()
         places, unknown = version.places(basket.items)
         out, more_unknown = version.places(basket.exclude)
@@ -263,14 +273,14 @@ def create_app(
         answers.labels(answer.source, "file").inc()
         return version.recommendations(answer, unknown + more_unknown)
 
-    @api.get("/similar/{item_id:path}", response_model=Similar)
+    @app.get("/similar/{item_id:path}", response_model=Similar, dependencies=guard)
     async def similar(item_id: _Id, n: _N = 20) -> Response:
         """Items that are similar to an item."""
         version = served.version()
         answer = version.table.similar(version.place(item_id), n)
         return version.response(answer.items, answer.scores)
 
-    @api.get("/explain/{user_id}/{item_id:path}", response_model=Explanation)
+    @app.get("/explain/{user_id}/{item_id:path}", response_model=Explanation, dependencies=guard)
     async def explain(user_id: _Id, item_id: _Id) -> Response:
         """Why an item suits a user: the items of their history that add most to its score."""
         version = served.version()
@@ -281,7 +291,7 @@ def create_app(
         items, values = [item for item, _ in parts], [value for _, value in parts]
         return version.response(items, values, score=score)
 
-    @api.get("/metrics", response_class=Response, include_in_schema=False)
+    @app.get("/metrics", response_class=Response, include_in_schema=False, dependencies=guard)
     async def metrics() -> Response:
         """Counts and times for Prometheus."""
         return Response(generate_latest(registry), media_type=METRICS)
@@ -308,7 +318,7 @@ def create_app(
     async def addresses() -> HTMLResponse:
         """The addresses, for who opens the server in a browser."""
         found = [
-            f"<dt><code>{method.upper()} {escape(path)}</code><dd>{escape(operation['description'])}"
+            f"<dt><code>{method.upper()} {path}</code><dd>{escape(operation['description'])}"
             for path, methods in app.openapi()["paths"].items()
             for method, operation in methods.items()
         ]
@@ -316,7 +326,6 @@ def create_app(
         title = f"<!doctype html><html lang=en><title>{app.title}</title><h1>{app.title}</h1>"
         return HTMLResponse(f"{title}<dl>{''.join(found)}</dl>{schema}")
 
-    app.include_router(api)
     return app
 
 

@@ -227,16 +227,16 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._watched = [self.folder / "current", self.folder / "hidden.txt"]
         self._mark: tuple[object, ...] = ()
         self._table: Table
 
     @property
     def table(self) -> Table:
         """The current version; keep it for one answer, so that the answer is of one version."""
-        mark = tuple(_mark(self.folder / name) for name in ("current", "hidden.txt"))
+        mark = tuple(map(_mark, self._watched))
         if mark != self._mark:
-            hidden = self.folder / "hidden.txt"
-            names = hidden.read_text(encoding="utf-8").splitlines() if mark[1] else []
+            names = self._watched[1].read_text(encoding="utf-8").splitlines() if mark[1] else []
             path = self.folder / f"{current(self.folder)}.sqlite"
             self._table = Table(path, [name.strip() for name in names])
             self._mark = mark
