@@ -1,4 +1,4 @@
-"""A small served model, a Redis server and an API server, for the tests and the bench of serving."""
+"""A small served model, a Redis server and an API server, for the tests and bench of serving."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ from helpers.production import Production, Settings
 
 
 def made(n_users: int = 120, n_items: int = 60, tag: str = "a", n_each: int = 6) -> Production:
-    """A model of a made-up log; its factors are random, its titles and version come from the tag."""
+    """A model of a made-up log; factors are random, titles and version come from the tag."""
     rng = np.random.default_rng(sum(tag.encode()))
     users = np.repeat(np.arange(n_users), n_each)
     log = pd.DataFrame(
