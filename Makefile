@@ -55,6 +55,12 @@ tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/ OPTIONS="-
 		$(call given,columns,$(call typed,COLUMNS)) $(call given,options,$(call typed,OPTIONS)) \
 		-- $(call quote,$(value LOG))
 
+.PHONY: serve
+serve: $(READY)  ## the recommendations as an API, http://127.0.0.1:3000: OPTIONS="--port 8000"
+	@$(PYTHON) -m helpers serve $(call given,dataset,$(value DATASET)) \
+		$(call given,columns,$(call typed,COLUMNS)) $(call given,items,$(value ITEMS)) \
+		$(call given,options,$(call typed,OPTIONS))
+
 # The notebooks and the rest at the same time, each on a core; a failure of either fails the whole.
 .PHONY: test
 test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks
@@ -82,6 +88,7 @@ bench: $(READY)  ## speed, memory and quality against peers (hours); then `make 
 	@$(PYTHON) tests/bench_als.py
 	@$(PYTHON) tests/bench_cleaning.py
 	@$(PYTHON) tests/bench_run.py
+	@$(PYTHON) tests/bench_serving.py
 
 .PHONY: notebooks
 notebooks: $(READY)  ## maintainers: re-execute the notebooks in place, write reports/ and README.md

@@ -335,7 +335,7 @@ def _key_check(api_key: str) -> Any:
 
     async def check(given: Annotated[str | None, Depends(header)]) -> None:
         # The time of this comparison says nothing of how much was right.
-        if not hmac.compare_digest((given or "").encode(), api_key.encode()):
+        if not hmac.compare_digest((given or "").encode("latin-1"), api_key.encode()):
             raise HTTPException(401, "send the key as X-API-Key", {"WWW-Authenticate": "APIKey"})
 
     return check
