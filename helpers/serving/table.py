@@ -150,10 +150,11 @@ class Table:
             raise ServingError(f"category is {category!r}, expected one of: {known}")
         items: list[int] = []
         scores: list[float] = []
-        if user is not None:
-            items, scores = self._choose(
-                zip(user.items, user.scores, strict=True), n, out, category
-            )
+        if user is not None and (out or category):
+            listed = zip(user.items, user.scores, strict=True)
+            items, scores = self._choose(listed, n, out, category)
+        elif user is not None:  # nothing to filter, the usual case
+            items, scores = list(user.items[:n]), list(user.scores[:n])
         n_model = len(items)
         if n_model < n:
             out = out.union(items, user.seen if user is not None else ())
