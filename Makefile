@@ -55,6 +55,12 @@ tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/ OPTIONS="-
 		$(call given,columns,$(call typed,COLUMNS)) $(call given,options,$(call typed,OPTIONS)) \
 		-- $(call quote,$(value LOG))
 
+.PHONY: serve
+serve: $(READY)  ## the recommendations as an API, http://127.0.0.1:3000: OPTIONS="--port 8000"
+	@$(PYTHON) -m helpers serve $(call given,dataset,$(value DATASET)) \
+		$(call given,columns,$(call typed,COLUMNS)) $(call given,items,$(value ITEMS)) \
+		$(call given,options,$(call typed,OPTIONS))
+
 .PHONY: refresh
 refresh: $(READY)  ## one day's work: fetch, fit, compare, publish: SOURCE=exports/ (cron: README)
 	@test -n $(call quote,$(value SOURCE)) || { echo 'error: say where the log is: make refresh' \
@@ -102,6 +108,7 @@ bench: $(READY)  ## speed, memory and quality against peers (hours); then `make 
 	@$(PYTHON) tests/bench_cleaning.py
 	@$(PYTHON) tests/bench_run.py
 	@$(PYTHON) tests/bench_refresh.py
+	@$(PYTHON) tests/bench_serving.py
 
 .PHONY: notebooks
 notebooks: $(READY)  ## maintainers: re-execute the notebooks in place, write reports/ and README.md

@@ -3,14 +3,19 @@
 # What a command needs is imported when it runs, so that help and errors come at once.
 import argparse
 import difflib
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 DATASETS = ("movielens-100k", "movielens-1m", "online-retail", "store-simulated")
+
+EXTRA = ("fastapi", "prometheus_client", "redis", "streamlit", "uvicorn")
+"""What the extra ``serve`` brings."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA or options.traceback:
+            raise
+        how = 'run `make`, or pip install "helpers[serve]"'
+        print(f"error: {error.name} is not installed: {how}", file=sys.stderr)
+        return 1
     except (ValueError, OSError) as error:
         if options.traceback:
             raise
@@ -57,12 +68,17 @@ def _parser() -> argparse.ArgumentParser:
     run = add(_run, "execute the notebooks on a data set, write its reports")
     names = ", ".join(DATASETS)
     dashboard = add(_dashboard, "show the recommendations in a browser; builds them if need be")
-    for command in (run, dashboard):
+    serve = add(_serve, "answer requests for recommendations; builds them if need be")
+    for command in (run, serve, dashboard):
         command.add_argument("--dataset", default=DATASETS[0], help=f"path, or one of {names}")
         command.add_argument("--columns", default="", help='of a path: "user=visitor,item=sku,..."')
         command.add_argument("--items", default="", help="file: ids, titles and genres of items")
     run.add_argument("--settings", default="", help='parameters: "factors=64 seed=1"')
     run.add_argument("--notebooks", default="", help='only these: "1 2 3"')
+    serve.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=3000, help="(%(default)s)")
+    serve.add_argument("--redis", default="", help="redis://host:6379/0, to look lists up there")
+    serve.epilog = "Clients have to send the key in the variable API_KEY, if it is set."
     dashboard.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
     dashboard.add_argument("--port", type=int, default=8501, help="(%(default)s)")
     space = add(_space, "write a folder that can be pushed to a Hugging Face Space")
@@ -134,6 +150,23 @@ def _run(options: argparse.Namespace) -> bool:
     except ValueError as error:
         print(f"skipped: the lists of recommendations: {error}")
     return bool(outcome.failed)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    _check_data(options)
+    import uvicorn
+
+    from helpers.serving import api, build, redis, table
+
+    folder = build.serving_table(options.dataset, options.columns, options.items)
+    if options.redis:
+        try:
+            redis.publish(table.Store(folder).table, options.redis)
+        except table.ServingError as error:
+            print(f"{error}; answers come from the file until then", file=sys.stderr)
+    app = api.create_app(folder, options.redis or None, os.environ.get("API_KEY"))
+    with suppress(KeyboardInterrupt):
+        uvicorn.run(app, host=options.host, port=options.port, access_log=False)
 
 
 def _dashboard(options: argparse.Namespace) -> None:

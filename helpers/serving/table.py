@@ -55,6 +55,11 @@ class User(NamedTuple):
     seen: Sequence[int]
     weights: Sequence[float]
 
+    @classmethod
+    def of(cls, items: bytes, scores: bytes, seen: bytes, weights: bytes) -> "User":
+        """From the stored bytes."""
+        return cls(_ints(items), _floats(scores), _ints(seen), _floats(weights))
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -104,11 +109,15 @@ class Table:
         found = self._connection.execute("SELECT category, items, scores FROM popular")
         self._popular = {row[0]: (_ints(row[1]), _floats(row[2])) for row in found}
 
+    def users(self) -> Iterator[tuple[str, bytes, bytes, bytes]]:
+        """Each user's id, and the bytes of the listed items, their scores and the history."""
+        yield from self._connection.execute("SELECT user_id, items, scores, seen FROM users")
+
     def user(self, user_id: str) -> User | None:
         """What is stored of a user; None for an unknown one."""
         query = "SELECT items, scores, seen, weights FROM users WHERE user_id = ?"
         row = self._one(query, user_id)
-        return row and User(_ints(row[0]), _floats(row[1]), _ints(row[2]), _floats(row[3]))
+        return row and User.of(*row)
 
     def user_ids(self, n: int) -> list[str]:
         """The first ``n`` known users."""
@@ -146,10 +155,11 @@ class Table:
             raise ServingError(f"category is {category!r}, expected one of: {known}")
         items: list[int] = []
         scores: list[float] = []
-        if user is not None:
-            items, scores = self._choose(
-                zip(user.items, user.scores, strict=True), n, out, category
-            )
+        if user is not None and (out or category):
+            listed = zip(user.items, user.scores, strict=True)
+            items, scores = self._choose(listed, n, out, category)
+        elif user is not None:  # nothing to filter, the usual case
+            items, scores = list(user.items[:n]), list(user.scores[:n])
         n_model = len(items)
         if n_model < n:
             out = out.union(items, user.seen if user is not None else ())
@@ -223,16 +233,16 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._watched = [self.folder / "current", self.folder / "hidden.txt"]
         self._mark: tuple[object, ...] = ()
         self._table: Table
 
     @property
     def table(self) -> Table:
         """The current version; keep it for one answer, so that the answer is of one version."""
-        mark = tuple(_mark(self.folder / name) for name in ("current", "hidden.txt"))
+        mark = tuple(map(_mark, self._watched))
         if mark != self._mark:
-            hidden = self.folder / "hidden.txt"
-            names = hidden.read_text(encoding="utf-8").splitlines() if mark[1] else []
+            names = self._watched[1].read_text(encoding="utf-8").splitlines() if mark[1] else []
             path = self.folder / f"{current(self.folder)}.sqlite"
             self._table = Table(path, [name.strip() for name in names])
             self._mark = mark
