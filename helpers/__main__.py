@@ -77,7 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--notebooks", default="", help='only these: "1 2 3"')
     serve.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
     serve.add_argument("--port", type=int, default=3000, help="(%(default)s)")
-    serve.add_argument("--redis", default="", help="redis://host:6379/0, to look lists up there")
     serve.epilog = "Clients have to send the key in the variable API_KEY, if it is set."
     dashboard.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
     dashboard.add_argument("--port", type=int, default=8501, help="(%(default)s)")
@@ -99,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--items", default="", help="file with the items' ids, titles and genres")
     new.add_argument("--window", default="", help="folder, s3://, gs:// or az:// of the days")
     new.add_argument("--to", type=Path, help="folder of the served table")
+    for command in (serve, new):
+        command.add_argument("--redis", default="", help="redis://host:6379/0, for the lists")
     new.add_argument("--days", type=int, default=365, help="of the window (%(default)s)")
     new.add_argument("--late", type=int, default=2, help="days fetched again (%(default)s)")
     new.add_argument("--allow-fewer", action="store_true", help="take days with fewer rows")
@@ -156,14 +157,10 @@ def _serve(options: argparse.Namespace) -> None:
     _check_data(options)
     import uvicorn
 
-    from helpers.serving import api, build, redis, table
+    from helpers.serving import api, build
 
     folder = build.serving_table(options.dataset, options.columns, options.items)
-    if options.redis:
-        try:
-            redis.publish(table.Store(folder).table, options.redis)
-        except table.ServingError as error:
-            print(f"{error}; answers come from the file until then", file=sys.stderr)
+    _into_redis(folder, options.redis)
     app = api.create_app(folder, options.redis or None, os.environ.get("API_KEY"))
     with suppress(KeyboardInterrupt):
         uvicorn.run(app, host=options.host, port=options.port, access_log=False)
@@ -182,6 +179,16 @@ def _space(options: argparse.Namespace) -> None:
 
     space.write(options.to)
     print(f"{options.to}: push it to a Space of the Docker kind")
+
+
+def _into_redis(folder: Path, url: str) -> None:
+    if url:
+        from helpers.serving import redis, table
+
+        try:
+            redis.publish(table.Store(folder).table, url)
+        except table.ServingError as error:
+            print(f"{error}; answers come from the file until then", file=sys.stderr)
 
 
 def _check_data(options: argparse.Namespace) -> None:
@@ -245,9 +252,10 @@ def _refresh(options: argparse.Namespace) -> bool:
     from helpers.serving.window import Window
 
     name, data = refresh.slug(options.source), Path("data")
+    folder = options.to or data / "serving" / name
     record = refresh.refresh(
         options.source,
-        options.to or data / "serving" / name,
+        folder,
         Window(options.window or data / "window" / name),
         data / "processed" / name / "best_parameters.json",
         query=options.query,
@@ -261,6 +269,8 @@ def _refresh(options: argparse.Namespace) -> bool:
     changed = len(record["days changed"])
     print(f"{record['rows read']:,} rows read; {changed} days changed, now {record['window']}")
     print("; ".join([record["decision"], *record["reasons"]]))
+    if (folder / "current").is_file():
+        _into_redis(folder, options.redis)
     return bool(record["decision"] == "not published")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import server_fixtures as fixtures
 from redis import Redis
 
-from helpers import io, production
+from helpers import io, production, recommend
 from helpers.production import Production
 from helpers.serving import redis, table
 from helpers.serving.table import Store, Table
@@ -100,14 +100,20 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     return {"p50_us": round(p50, 1), "p99_us": round(p99, 1)}
 
 
-def latency(opened: Table, url: str) -> dict[str, object]:
-    """Of one stored list, from the file and from Redis over TCP."""
+def latency(made: Production, opened: Table, url: str) -> dict[str, object]:
+    """Of one list: stored in the file or in Redis (over TCP), or computed when it is asked for."""
     users = [str(user) for user in random.Random(0).choices(range(USERS), k=20_000)]
-    of_file, of_redis = [], []
+    of_file, of_redis, computed = [], [], []
     for user in users:
         start = time.perf_counter()
         opened.user(user)
         of_file.append(time.perf_counter() - start)
+
+    for user in users[:1_000]:
+        row = np.array([made.interactions.user_index(user)])
+        start = time.perf_counter()
+        recommend.top_n(made.model, made.matrix, LISTED, users=row)
+        computed.append(time.perf_counter() - start)
 
     async def ask() -> None:
         reader = redis.Reader(url)
@@ -118,7 +124,8 @@ def latency(opened: Table, url: str) -> dict[str, object]:
         await reader.close()
 
     asyncio.run(ask())
-    return {"file": percentiles(of_file), "redis": percentiles(of_redis)}
+    found = {"file": of_file, "redis": of_redis, "computed": computed}
+    return {name: percentiles(taken) for name, taken in found.items()}
 
 
 def swap_in_redis(opened: Table, url: str) -> dict[str, float]:
@@ -223,7 +230,7 @@ def main() -> None:
         server = fixtures.RedisServer(root, durable=False)
         try:
             measured["redis"] = swap_in_redis(opened, server.url)
-            measured["latency"] = latency(opened, server.url)
+            measured["latency"] = latency(large, opened, server.url)
         finally:
             server.kill()
         measured["swaps"] = swaps_under_load(root / "small")

@@ -51,7 +51,7 @@ def refresh(
     source: str | Path | pd.DataFrame,
     to: Path,
     window: Window,
-    chosen: Path,
+    chosen: Path | None = None,
     *,
     query: str = "",
     columns: Mapping[str, str] | None = None,
@@ -71,7 +71,7 @@ def refresh(
     to : Path
         Folder of the table; its name is the data set's.
     window : Window
-    chosen : Path
+    chosen : Path, optional
         See :func:`helpers.production.choose_settings`.
     items : path, optional
         A file with titles and genres, as for :func:`helpers.datasets.load`.
@@ -186,7 +186,7 @@ def _check(
     events: pd.DataFrame,
     data: Dataset,
     served: Table,
-    chosen: Path,
+    chosen: Path | None,
     start: tuple[pd.Index, np.ndarray],
     record: dict[str, Any],
 ) -> tuple[list[str], tuple[pd.Index, np.ndarray]]:
