@@ -105,7 +105,7 @@ _Exclude = Annotated[Sequence[str], Query(max_length=1_000, description="To leav
 
 
 class _Version(dict[int, str]):
-    """A table, and the JSON of its items up to their score, each rendered when first needed."""
+    """A table, and the JSON of its items, each rendered when first needed but for the score."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -113,7 +113,7 @@ class _Version(dict[int, str]):
 
     def __missing__(self, place: int) -> str:
         item = {"item_id": self.table.item_ids[place], "title": self.table.titles[place]}
-        self[place] = f'{json.dumps(item)[:-1]}, "score": '
+        self[place] = json.dumps(item)[:-1].replace("%", "%%") + ', "score": %.6g}'
         return self[place]
 
     def places(self, item_ids: Iterable[str]) -> tuple[list[int], list[str]]:
@@ -129,18 +129,17 @@ class _Version(dict[int, str]):
         return self.table.places[item_id]
 
     def response(
-        self, items: Collection[int], scores: Collection[float], store: str = "file", **more: object
+        self, items: Collection[int], scores: Collection[float], store: str = "", **more: object
     ) -> Response:
-        """The list and more facts as JSON."""
-        listed = [f"{self[item]}{score:.6g}}}" for item, score in zip(items, scores, strict=True)]
+        """The list and more facts as JSON, and where a list of Redis came from."""
+        listed = ", ".join([self[item] for item in items]) % tuple(scores)
         rest = f", {json.dumps(more)[1:]}" if more else "}"
-        return Response(
-            f"{self.start}{', '.join(listed)}]{rest}",
-            headers={"X-Model-Version": self.table.version, "X-Store": store},
-            media_type="application/json",
-        )
+        headers = {"X-Model-Version": self.table.version}
+        if store:
+            headers["X-Store"] = store
+        return Response(f"{self.start}{listed}]{rest}", 200, headers, "application/json")
 
-    def recommendations(self, answer: Answer, unknown: list[str], store: str = "file") -> Response:
+    def recommendations(self, answer: Answer, unknown: list[str], store: str = "") -> Response:
         """A list with its source."""
         more = {"source": answer.source, "n_filled": answer.n_filled, "unknown": unknown}
         return self.response(answer.items, answer.scores, store, **more)
@@ -260,7 +259,7 @@ def create_app(
         user, store = await stored(version.table, user_id)
         answer = version.table.recommend(user, n, exclude=places, category=category)
         answers.labels(answer.source, store).inc()
-        return version.recommendations(answer, unknown, store)
+        return version.recommendations(answer, unknown, store if reader else "")
 
     @app.post("/recommendations", response_model=Recommendations, dependencies=guard)
     async def recommend_for_basket(basket: Basket) -> Response:
