@@ -18,7 +18,7 @@ import pytest
 from notebook_fixtures import STANDARD, outputs, save_runnable
 
 from helpers import __main__ as cli
-from helpers import datasets, io, portfolio
+from helpers import datasets, io, portfolio, production
 from helpers.io import DatasetError
 from helpers.portfolio import PortfolioError, convert, preflight
 from helpers.reporting import html
@@ -565,18 +565,33 @@ def test_arguments_reach_the_runner_and_its_outcome_the_user(
         return outcome
 
     monkeypatch.setattr(portfolio, "run", run)
+    monkeypatch.setattr(production, "load_and_fit", lambda *given: given)
+    monkeypatch.setattr(production, "write_lists", lambda made, folder: f"{made[0]}: {folder}")
     words = ["run", "--dataset", "a b.csv", "--columns", "user=u", "--items", "c d.csv",
              "--settings", "x=a=b y='1 2'", "--notebooks", "1, 2 3"]  # fmt: skip
     assert cli.main(words) == 0
     named = {"columns": "user=u", "items": "c d.csv", "settings": {"x": "a=b", "y": "1 2"},
              "numbers": [1, 2, 3]}  # fmt: skip
     assert given == [("a b.csv", named)]
-    assert capsys.readouterr().out == f"skipped: notebook 1: No times.\n{Path('index.html')}\n"
+    assert capsys.readouterr().out == "skipped: notebook 1: No times.\nindex.html\na b.csv: .\n"
     outcome.failed.append("notebook 2: no.")
     assert cli.main(["run"]) == 1
     captured = capsys.readouterr()
-    assert captured.out.endswith("index.html\n")
+    assert captured.out.endswith("index.html\nmovielens-100k: .\n")
     assert captured.err == "failed: notebook 2: no.\n"
+
+
+def test_a_log_without_lists_keeps_its_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_text("user,item\n")
+    outcome = portfolio.Outcome(Path("index.html"), [], [])
+    monkeypatch.setattr(portfolio, "run", lambda *given, **named: outcome)
+    assert cli.main(["run", "--dataset", "log.csv"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "index.html"
+    assert said[1].startswith("skipped: the lists of recommendations: log.csv is empty")
 
 
 def test_datasets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

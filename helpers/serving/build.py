@@ -22,7 +22,7 @@ def serving_table(dataset: str, columns: str = "", items: str = "") -> Path:
     """
     slug = datasets.slug(dataset)
     folder = Path("data", "serving", slug)
-    if table.versions(folder):
+    if (folder / "current").is_file():
         print(f"{folder}: version {table.current(folder)}; `make refresh` brings a new one")
         return folder
     made = production.load_and_fit(dataset, columns, items, Path("data", "processed", slug))
