@@ -591,7 +591,7 @@ def test_a_log_without_lists_keeps_its_reports(
     assert cli.main(["run", "--dataset", "log.csv"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "index.html"
-    assert said[1].startswith("skipped: the lists of recommendations: log.csv is empty")
+    assert said[1].startswith("skipped: the lists of recommendations: log.csv has a header")
 
 
 def test_datasets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
