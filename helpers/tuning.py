@@ -122,9 +122,9 @@ def workload(n_rows: int, n_users: int, n_items: int) -> Workload:
         "test_users": (2_000, 2_000, 2_000),
         "search_users": (1_000, 700, 1_000),
         "trials": (16, 6, 6),
-        "grid_users": (1_000, 300, 500),
+        "grid_users": (500, 300, 500),
         "folds": (2, 2, 2),
-        "n_splits": (5, 2, 1),
+        "n_splits": (3, 2, 1),
         "max_factors": (256, 128, 64),
     }
     column = 0 if small else 1 if medium else 2
