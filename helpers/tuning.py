@@ -106,7 +106,7 @@ def workload(n_rows: int, n_users: int, n_items: int) -> Workload:
         trials=(16, 6, 6)[size],
         grid_users=(1_000, 300, 500)[size],
         folds=2,
-        n_splits=(5, 2, 1)[size],
+        n_splits=(3, 2, 1)[size],
         max_factors=(256, 128, 64)[size],
         without=tuple(name for name, large in too_large.items() if large),
     )
