@@ -5,28 +5,21 @@ the test set stays closed until the evaluation. Every fit is exact and in float6
 settings are chosen on every processor.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
-from importlib.metadata import version
 from itertools import product
-from pathlib import Path
-from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from scipy.sparse import csr_matrix
-from sqlalchemy import URL
-from sqlalchemy.exc import DatabaseError
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
@@ -38,20 +31,11 @@ T = TypeVar("T")
 J = TypeVar("J")
 Settings = Mapping[str, Any]
 
-TASK_VERSION = 1
-"""Raise it when a change of the models, the metrics or the tasks changes what a stored trial says;
-``tests/test_tuning.py`` notices. Studies of another version are not read."""
-
-LIBRARIES = ("implicit", "numba", "numpy", "optuna", "scipy")
-"""Whose versions a study's name holds."""
-
 STARTUP = 8
 """Trials at random before the search looks at what came out."""
 
 DIGITS = 9
 """Decimals of a score that decides: what all processors agree on, so that they decide alike."""
-
-_OPENING = Lock()  # two threads must not both create the tables of a new file
 
 
 def _meaning(text: str) -> Any:
@@ -127,15 +111,6 @@ class Task:
     def users(self) -> np.ndarray:
         """Rows with something in train and something to find, in ascending order."""
         return self.split.tested
-
-    @cached_property
-    def sha256(self) -> str:
-        """Checksum of both sides and of ``k``."""
-        digest = hashlib.sha256(f"{self.k} {self.split.train.user_items.shape}".encode())
-        for side in (self.split.train.user_items, self.split.test.user_items):
-            for array, kind in ((side.indptr, "i8"), (side.indices, "i8"), (side.data, "f8")):
-                digest.update(array.astype(kind).tobytes())
-        return digest.hexdigest()
 
     def top_n(self, model: Any, matrix: csr_matrix | None = None) -> np.ndarray:
         """The first ``k`` new items of each of :attr:`users`, padded with -1.
@@ -266,7 +241,6 @@ def search(
     iterations: Sequence[int],
     fixed: Settings | None = None,
     seed: int = 0,
-    storage: str | Path | None = None,
 ) -> pd.DataFrame:
     """Look for good settings with Optuna (TPE), pruned by the validation curve.
 
@@ -283,8 +257,6 @@ def search(
         Settings that are the same in all trials.
     seed : int
         Of the search and of the models.
-    storage : path, optional
-        SQLite file that keeps the trials; in memory when not given.
 
     Returns
     -------
@@ -294,11 +266,8 @@ def search(
 
     Notes
     -----
-    The study's name holds a checksum of the data, the settings, the seed, the versions of the
-    libraries and :data:`TASK_VERSION`: an equal search goes on where the last one stopped, and a
-    finished one is only read. The sampler gets a seed of its own for each trial, so a search that
-    was stopped and resumed proposes what an uninterrupted one would have. Settings are rounded to
-    three digits and scores to :data:`DIGITS` decimals, so that every processor decides alike.
+    Settings are rounded to three digits and scores to :data:`DIGITS` decimals, so that every
+    processor decides alike.
 
     References
     ----------
@@ -312,28 +281,24 @@ def search(
             "are read off the validation curve"
         )
     base, at = dict(fixed or {}), sorted(iterations)
-    ranges = {key: repr(value) for key, value in space.items()}
-    libraries = [version(library) for library in LIBRARIES]
-    about = json.dumps([TASK_VERSION, libraries, task.sha256, name, ranges, base, at, seed])
-    digest = hashlib.sha256(about.encode()).hexdigest()
-    ended = (TrialState.COMPLETE, TrialState.PRUNED)
-    with _study(f"{task.name}, {name}, {digest[:16]}", storage) as study:
-        while len(past := study.get_trials(states=ended)) < trials:
-            next_seed = np.random.SeedSequence([seed, len(past)]).generate_state(1)[0]
-            study.sampler = optuna.samplers.TPESampler(
-                n_startup_trials=STARTUP, multivariate=True, seed=int(next_seed)
-            )
-            trial = study.ask(dict(space))
-            settings = base | {key: _rounded(value) for key, value in trial.params.items()}
-            curve = _validation_curve(task, name, settings, at, seed, trial)
-            n = max(curve, key=lambda at: curve[at])
-            trial.set_user_attr("settings", settings | {"iterations": n})
-            pruned = len(curve) < len(at)
-            study.tell(trial, None if pruned else curve[n], TrialState.PRUNED if pruned else None)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # its news go to stderr
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(n_startup_trials=STARTUP, multivariate=True, seed=seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
+    )
+    for _ in range(trials):
+        trial = study.ask(dict(space))
+        settings = base | {key: _rounded(value) for key, value in trial.params.items()}
+        curve = _validation_curve(task, name, settings, at, seed, trial)
+        n = max(curve, key=lambda at: curve[at])
+        trial.set_user_attr("settings", settings | {"iterations": n})
+        pruned = len(curve) < len(at)
+        study.tell(trial, None if pruned else curve[n], TrialState.PRUNED if pruned else None)
     rows = [
         # Optuna gives a pruned trial its last value; it is no result.
-        {**t.user_attrs["settings"], "nDCG": t.value if t.state == ended[0] else np.nan}
-        for t in past[:trials]
+        {**t.user_attrs["settings"], "nDCG": t.value if t.state == TrialState.COMPLETE else np.nan}
+        for t in study.trials
     ]
     return pd.DataFrame(rows).rename(columns={"nDCG": f"nDCG@{task.k}"}).rename_axis("trial")
 
@@ -475,38 +440,3 @@ def _validation_curve(
     with suppress(optuna.TrialPruned):  # the curve is shorter then
         iterates(factory.make(train), factory.matrix(train), at, look)
     return curve
-
-
-@contextmanager
-def _study(name: str, storage: str | Path | None) -> Iterator[optuna.Study]:
-    """The study of this name, made where it is new; trials that a stopped run left are failed."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # its news go to stderr
-    database = None
-    try:
-        with _OPENING:
-            if storage is not None:
-                Path(storage).parent.mkdir(parents=True, exist_ok=True)
-                url = URL.create("sqlite", database=str(storage)).render_as_string()
-                # Two searches may write at once: the second one waits.
-                database = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-            study = optuna.create_study(
-                storage=database,
-                study_name=name,
-                direction="maximize",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
-                load_if_exists=True,
-            )
-    except (DatabaseError, RuntimeError) as error:
-        reason = str(getattr(error, "orig", error)).splitlines()[0]
-        raise ValueError(
-            f"storage {storage} cannot be used as a database of studies ({reason}); "
-            "delete it and run again"
-        ) from error
-    try:
-        for trial in study.get_trials(states=(TrialState.RUNNING,)):
-            study.tell(trial.number, state=TrialState.FAIL)
-        yield study
-    finally:
-        if database is not None:
-            database.remove_session()
-            database.engine.dispose()

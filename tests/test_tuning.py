@@ -2,16 +2,13 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from scipy.sparse import csr_matrix
 
 from helpers import metrics, models, recommend, splits, tuning
 from helpers.interactions import Interactions
@@ -54,12 +51,6 @@ def search(task):
 
 def score(task, name, settings):
     return task.score(tuning.fit_lists(task, name, [settings])[0, 0])
-
-
-def stored_study(path):
-    url = f"sqlite:///{path}"
-    (name,) = optuna.get_all_study_names(url)
-    return optuna.load_study(study_name=name, storage=url)
 
 
 # How much work
@@ -131,20 +122,6 @@ def test_a_baseline_scores_from_what_it_was_fitted_on(task):
     expected = recommend.rank_items(histories @ model.weights, 5, histories)[0]
     assert_array_equal(lists[0, 0], expected)
     assert (task.top_n(model) != expected).any()
-
-
-def test_the_checksum_covers_both_sides_and_k(task):
-    cells = task.split.test.user_items
-    other = csr_matrix((cells.data * 2, cells.indices, cells.indptr), shape=cells.shape)
-    changed = [
-        replace(task, k=6),
-        replace(task, split=splits.Split(task.split.test, task.split.train)),
-        replace(
-            task, split=splits.Split(task.split.train, replace(task.split.test, user_items=other))
-        ),
-    ]
-    assert len({each.sha256 for each in (task, *changed)}) == 4
-    assert replace(task, name="other").sha256 == task.sha256
 
 
 # One fit for all iterations
@@ -250,45 +227,7 @@ def test_every_processor_chooses_the_same(root):
     assert outcomes[0] == outcomes[1] != b""
 
 
-def test_a_stopped_search_resumes_as_if_nothing_had_happened(search, tmp_path, monkeypatch):
-    whole = search(trials=12)
-    path = tmp_path / "a folder" / "studies.db"
-    search(trials=4, storage=path)
-    with monkeypatch.context() as patch:  # an interrupt within a trial leaves it running
-        patch.setattr(tuning, "iterates", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            search(trials=12, storage=path)
-    assert len(stored_study(path).get_trials(states=[optuna.trial.TrialState.RUNNING])) == 1
-    pd.testing.assert_frame_equal(search(trials=12, storage=path), whole)
-
-
-def test_a_finished_search_is_only_read(search, tmp_path, monkeypatch):
-    whole = search(trials=6, storage=tmp_path / "studies.db")
-    monkeypatch.setattr(tuning, "iterates", None)  # a fit would fail
-    pd.testing.assert_frame_equal(search(trials=6, storage=tmp_path / "studies.db"), whole)
-    shorter = search(trials=3, storage=tmp_path / "studies.db")
-    pd.testing.assert_frame_equal(shorter, whole.head(3))
-
-
-def test_whatever_changes_a_trial_is_another_study(search, task, tmp_path, monkeypatch):
-    path = tmp_path / "studies.db"
-    search(trials=1, storage=path)
-    search(trials=1, storage=path, fixed={"factors": 5})
-    search(trials=1, storage=path, seed=1)
-    search(trials=1, storage=path, iterations=[4])
-    other = tuning.Task(task.name, splits.random_ratio(task.split.train, 0.3, seed=0), k=5)
-    tuning.search(other, "ALS", SPACE, trials=1, iterations=[2, 4], storage=path)
-    with monkeypatch.context() as patch:
-        patch.setattr(tuning, "version", lambda library: "0.0")
-        search(trials=1, storage=path)
-    with monkeypatch.context() as patch:
-        patch.setattr(tuning, "TASK_VERSION", tuning.TASK_VERSION + 1)
-        search(trials=1, storage=path)
-    assert len(optuna.get_all_study_names(f"sqlite:///{path}")) == 7
-
-
-def test_what_a_trial_says_is_what_it_said_under_this_task_version(task):
-    """If a change of models, metrics or tasks was meant, raise TASK_VERSION and write the new."""
+def test_settings_have_the_scores_that_they_had(task):
     settings = {
         "ALS": {"factors": 4, "regularization": 0.5, "alpha": 2.0, "iterations": 3},
         "IALS": {"factors": 4, "regularization": 0.01, "nu": 0.5, "iterations": 3},
@@ -296,18 +235,8 @@ def test_what_a_trial_says_is_what_it_said_under_this_task_version(task):
         "item KNN": {"K": 7},
     }
     found = {name: score(task, name, run) for name, run in settings.items()}
-    assert tuning.TASK_VERSION == 1
     expected = {"ALS": 0.289845, "IALS": 0.336959, "EASE": 0.259983, "item KNN": 0.325196}
     assert found == pytest.approx(expected, abs=1e-6)
-
-
-def test_searches_at_a_time_share_a_new_file(search, tmp_path):
-    path = tmp_path / "studies.db"
-    found = tuning.in_parallel(
-        lambda seed: search(trials=3, seed=seed, storage=path), range(4), workers=2
-    )
-    for seed, trials in enumerate(found):
-        pd.testing.assert_frame_equal(trials, search(trials=3, seed=seed))
 
 
 def test_poor_trials_are_cut_short(search, task):
@@ -333,13 +262,6 @@ def test_a_study_without_a_finished_trial_is_an_error(search):
     trials = search(trials=2).assign(**{"nDCG@5": np.nan})
     with pytest.raises(ValueError, match="none of the 2 trials has a nDCG@5"):
         tuning.best(trials)
-
-
-def test_a_damaged_database_is_named(search, tmp_path):
-    path = tmp_path / "studies.db"
-    path.write_bytes(b"no database " * 500)
-    with pytest.raises(ValueError, match=r"studies\.db cannot be used .* delete it and run again"):
-        search(trials=1, storage=path)
 
 
 @pytest.mark.parametrize(
