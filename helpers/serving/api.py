@@ -10,8 +10,9 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from html import escape
 from http import HTTPStatus
 from pathlib import Path
@@ -116,8 +117,10 @@ class _Version(dict[int, str]):
         self[place] = json.dumps(item)[:-1].replace("%", "%%") + ', "score": %.6g}'
         return self[place]
 
-    def places(self, item_ids: Iterable[str]) -> tuple[list[int], list[str]]:
+    def places(self, item_ids: Sequence[str]) -> tuple[list[int], list[str]]:
         """The places of known items, and the unknown ones."""
+        if not item_ids:
+            return [], []
         known = self.table.places
         wanted = dict.fromkeys(filter(None, item_ids))
         return [known[i] for i in wanted if i in known], [i for i in wanted if i not in known]
@@ -129,20 +132,18 @@ class _Version(dict[int, str]):
         return self.table.places[item_id]
 
     def response(
-        self, items: Collection[int], scores: Collection[float], store: str = "", **more: object
+        self, items: Collection[int], scores: Collection[float], rest: str = "", store: str = ""
     ) -> Response:
-        """The list and more facts as JSON, and where a list of Redis came from."""
+        """The list and the rest as JSON, and where a list of Redis came from."""
         listed = ", ".join([self[item] for item in items]) % tuple(scores)
-        rest = f", {json.dumps(more)[1:]}" if more else "}"
-        headers = {"X-Model-Version": self.table.version}
-        if store:
-            headers["X-Store"] = store
-        return Response(f"{self.start}{listed}]{rest}", 200, headers, "application/json")
+        headers = {"X-Store": store} if store else None
+        return Response(f"{self.start}{listed}]{rest}}}", 200, headers, "application/json")
 
     def recommendations(self, answer: Answer, unknown: list[str], store: str = "") -> Response:
         """A list with its source."""
-        more = {"source": answer.source, "n_filled": answer.n_filled, "unknown": unknown}
-        return self.response(answer.items, answer.scores, store, **more)
+        rest = f', "source": "{answer.source}", "n_filled": {answer.n_filled}, "unknown": '
+        rest += json.dumps(unknown) if unknown else "[]"
+        return self.response(answer.items, answer.scores, rest, store)
 
 
 class _Served:
@@ -178,7 +179,7 @@ class _Measured:
     """Counts requests and their seconds by route and status."""
 
     def __init__(self, app: ASGIApp, seconds: Histogram) -> None:
-        self._app, self._seconds = app, seconds
+        self._app, self._seconds = app, cache(seconds.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start, status = time.perf_counter(), 500
@@ -193,7 +194,7 @@ class _Measured:
         finally:
             if scope["type"] == "http":
                 route = getattr(scope.get("route"), "path", "none")
-                self._seconds.labels(route, status).observe(time.perf_counter() - start)
+                self._seconds(route, status).observe(time.perf_counter() - start)
 
 
 def create_app(
@@ -217,8 +218,10 @@ def create_app(
     served = _Served(Path(folder))
     reader = Reader(redis_url) if redis_url else None
     registry = CollectorRegistry()
-    answers = Counter(
-        "recommendations", "Lists by source and store", ["source", "store"], registry=registry
+    answers = cache(
+        Counter(
+            "recommendations", "Lists by source and store", ["source", "store"], registry=registry
+        ).labels
     )
     seconds = Histogram(
         "request_seconds", "Requests by route and status", ["route", "status"], registry=registry
@@ -258,7 +261,7 @@ def create_app(
         places, unknown = version.places(exclude)
         user, store = await stored(version.table, user_id)
         answer = version.table.recommend(user, n, exclude=places, category=category)
-        answers.labels(answer.source, store).inc()
+        answers(answer.source, store).inc()
         return version.recommendations(answer, unknown, store if reader else "")
 
     @app.post("/recommendations", response_model=Recommendations, dependencies=guard)
@@ -269,7 +272,7 @@ def create_app(
         out, more_unknown = version.places(basket.exclude)
         user = version.table.fold_in(places) if places else None
         answer = version.table.recommend(user, basket.n, exclude=out, category=basket.category)
-        answers.labels(answer.source, "file").inc()
+        answers(answer.source, "file").inc()
         return version.recommendations(answer, unknown + more_unknown)
 
     @app.get("/similar/{item_id:path}", response_model=Similar, dependencies=guard)
@@ -288,7 +291,7 @@ def create_app(
             raise HTTPException(404, f"user {user_id!r} is unknown")
         score, parts = version.table.explain(user, version.place(item_id))
         items, values = [item for item, _ in parts], [value for _, value in parts]
-        return version.response(items, values, score=score)
+        return version.response(items, values, f', "score": {score:.6g}')
 
     @app.get("/metrics", response_class=Response, include_in_schema=False, dependencies=guard)
     async def metrics() -> Response:
