@@ -353,13 +353,22 @@ def _write(made: Production, path: Path, card: Mapping[str, Any]) -> None:
 
 
 def _users(made: Production) -> Iterator[tuple[str, bytes, bytes, bytes, bytes]]:
-    ids, matrix = made.interactions.user_ids, made.matrix
+    """The rows of users, cut from the bytes of whole blocks."""
+    ids, matrix = made.interactions.user_ids.tolist(), made.matrix
+    ends, (seen, weights) = matrix.indptr.tolist(), _blobs(matrix.indices, matrix.data)
     for users, items, scores in production.lists(made, LISTED):
-        for user, listed, values in zip(users, items, scores, strict=True):
-            history = slice(matrix.indptr[user], matrix.indptr[user + 1])
-            seen, weights = matrix.indices[history], matrix.data[history]
-            if len(seen):  # who has no history gets the popular list
-                yield ids[user], *_blobs(listed, values), *_blobs(seen, weights)
+        listed, values = _blobs(items, scores)
+        lengths = (items >= 0).sum(axis=1).tolist()  # what is left stands first
+        for row, (user, length) in enumerate(zip(users.tolist(), lengths, strict=True)):
+            place, start, end = row * items.shape[1], ends[user], ends[user + 1]
+            if start < end:  # who has no history gets the popular list
+                yield (
+                    ids[user],
+                    listed[4 * place : 4 * (place + length)],
+                    values[8 * place : 8 * (place + length)],
+                    seen[4 * start : 4 * end],
+                    weights[8 * start : 8 * end],
+                )
 
 
 def _similar(factors: np.ndarray) -> Iterator[tuple[bytes, bytes]]:
@@ -371,8 +380,8 @@ def _similar(factors: np.ndarray) -> Iterator[tuple[bytes, bytes]]:
         cosines = units[start : start + step] @ units.T
         cosines[:, lengths[:, 0] == 0] = -np.inf  # without users there is no direction
         cosines[np.arange(len(cosines)), np.arange(start, start + len(cosines))] = -np.inf
-        for listed, values in zip(*recommend.rank_items(cosines, n), strict=True):
-            yield _blobs(listed, values)
+        for items, best in zip(*recommend.rank_items(cosines, n), strict=True):
+            yield _blobs(items[items >= 0], best[items >= 0])
 
 
 def _popular(made: Production, categories: np.ndarray) -> Iterator[tuple[str, bytes, bytes]]:
@@ -386,9 +395,8 @@ def _popular(made: Production, categories: np.ndarray) -> Iterator[tuple[str, by
 
 
 def _blobs(items: np.ndarray, values: np.ndarray) -> tuple[bytes, bytes]:
-    """Places and values as the bytes of int32 and float64, without what fills up short lists."""
-    left = items >= 0
-    return items[left].astype("<i4").tobytes(), values[left].astype("<f8").tobytes()
+    """Places and values as the bytes of int32 and float64."""
+    return items.astype("<i4").tobytes(), values.astype("<f8").tobytes()
 
 
 def _ints(blob: bytes) -> Sequence[int]:
