@@ -78,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
     serve.add_argument("--port", type=int, default=3000, help="(%(default)s)")
     serve.epilog = "Clients have to send the key in the variable API_KEY, if it is set."
+    back = add(_rollback, "serve the version before the current one again")
+    back.add_argument("--dataset", default=DATASETS[0], help="whose recommendations")
     dashboard.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
     dashboard.add_argument("--port", type=int, default=8501, help="(%(default)s)")
     space = add(_space, "write a folder that can be pushed to a Hugging Face Space")
@@ -164,6 +166,14 @@ def _serve(options: argparse.Namespace) -> None:
     app = api.create_app(folder, options.redis or None, os.environ.get("API_KEY"))
     with suppress(KeyboardInterrupt):
         uvicorn.run(app, host=options.host, port=options.port, access_log=False)
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    from helpers import datasets
+    from helpers.serving import table
+
+    folder = Path("data", "serving", datasets.slug(options.dataset))
+    print(f"{folder}: version {table.rollback(folder)}")
 
 
 def _dashboard(options: argparse.Namespace) -> None:

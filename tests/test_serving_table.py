@@ -13,6 +13,7 @@ from filelock import FileLock
 from scipy.sparse import csr_matrix
 from serving_fixtures import made, small_log
 
+from helpers import __main__ as cli
 from helpers import recommend
 from helpers.serving import table
 from helpers.serving.table import ServingError, Store, Table, publish, rollback, versions
@@ -156,6 +157,17 @@ def test_three_versions_are_kept_and_one_can_go_back(small, tmp_path):
         rollback(tmp_path)
     newest = publish(small, tmp_path)
     assert store.table.version == newest
+
+
+def test_the_command_goes_back_to_the_version_before(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data/serving/shop"
+    first, _ = publish(small, folder), publish(small, folder)
+    assert cli.main(["rollback", "--dataset", "shop/"]) == 0
+    assert first in capsys.readouterr().out
+    assert Store(folder).table.version == first
+    assert cli.main(["rollback", "--dataset", "shop/"]) == 1
+    assert "holds no version before" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_table_says_how_to_build_one(tmp_path):
