@@ -408,7 +408,8 @@ def _fit_all(
             return {0: measure(factory.fit(train), matrix)}
         return iterates(factory.make(train), matrix, at, lambda model: measure(model, matrix))
 
-    found = dict(zip(jobs, in_parallel(fit, jobs, workers, "fits"), strict=True))
+    bar = "fits" if workers > 1 else None  # a single worker is a part of other work
+    found = dict(zip(jobs, in_parallel(fit, jobs, workers, bar), strict=True))
     return [
         [found[key, seed][run.get("iterations", 0)] for seed in seeds]
         for key, run in zip(keys, runs, strict=True)
