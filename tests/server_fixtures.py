@@ -1,13 +1,16 @@
 """A small served model, a Redis server and an API server, for the tests and bench of serving."""
 
+import asyncio
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from socket import socket
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +23,8 @@ from redis.exceptions import RedisError
 from helpers.als import IALS
 from helpers.interactions import Interactions
 from helpers.production import Production, Settings
+
+T = TypeVar("T")
 
 
 def made(n_users: int = 120, n_items: int = 60, tag: str = "a", n_each: int = 6) -> Production:
@@ -44,6 +49,12 @@ def made(n_users: int = 120, n_items: int = 60, tag: str = "a", n_each: int = 6)
     return Production(
         tag, tag, interactions, items, model, interactions.user_items.astype(float), settings
     )
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Its result, from a loop in a thread: a browser of another test keeps one in this thread."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def free_port() -> int:

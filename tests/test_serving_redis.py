@@ -44,7 +44,7 @@ def ask(url: str, version: str, *user_ids: str) -> list[table.User | None]:
         finally:
             await reader.close()
 
-    return asyncio.run(users())
+    return fixtures.run(users())
 
 
 def assert_whole(url: str, *candidates: Table) -> str:
@@ -118,7 +118,7 @@ def test_a_swap_under_reading_mixes_nothing(
     done = threading.Event()
     writer = threading.Thread(target=swap, args=(done,))
     writer.start()
-    seen = asyncio.run(read(done))
+    seen = fixtures.run(read(done))
     writer.join()
     assert min(seen) > 0
 
@@ -218,7 +218,7 @@ def test_a_server_that_does_not_answer_costs_50_ms_once(
         assert list(user.scores) == list(tables[0].user("7").scores)  # type: ignore[union-attr]
         await reader.close()
 
-    asyncio.run(read())
+    fixtures.run(read())
 
 
 def test_no_server_is_one_clear_error(tables: list[Table]) -> None:
