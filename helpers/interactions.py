@@ -197,11 +197,14 @@ class Interactions:
 
     def user_index(self, user_id: str) -> int:
         """Row of a user; a KeyError for an unknown id names the nearest ones."""
-        return _position(self.user_ids, user_id, "user_id")
-
-    def item_index(self, item_id: str) -> int:
-        """Column of an item; a KeyError for an unknown id names the nearest ones."""
-        return _position(self.item_ids, item_id, "item_id")
+        ids = self.user_ids
+        if user_id in ids:
+            return int(np.flatnonzero(ids == user_id)[0])
+        # Comparing with each of many ids takes seconds: look at those that begin alike.
+        alike = ids if len(ids) < 10_000 else ids[ids.str.startswith(str(user_id)[:3])][:10_000]
+        near = difflib.get_close_matches(str(user_id), alike, n=3)
+        hint = f"; the nearest are {near}" if near else ""
+        raise KeyError(f"user_id {user_id!r} is not among the {len(ids)} known ids{hint}")
 
     def example_user(self, preferred: str) -> str:
         """The preferred user where known, else the one with the median number of pairs."""
@@ -314,13 +317,3 @@ def _indptr(rows: np.ndarray, n_rows: int) -> np.ndarray:
 def _bytes(ids: pd.Index) -> np.ndarray:
     """Ids as bytes of JSON: in a fixed-width array one long id would widen all of them."""
     return np.frombuffer(json.dumps(ids.to_list()).encode(), dtype=np.uint8)
-
-
-def _position(ids: pd.Index, wanted: str, name: str) -> int:
-    if wanted in ids:
-        return int(np.flatnonzero(ids == wanted)[0])
-    # Comparing with each of many ids takes seconds: look at those that begin alike.
-    alike = ids if len(ids) < 10_000 else ids[ids.str.startswith(str(wanted)[:3])][:10_000]
-    near = difflib.get_close_matches(str(wanted), alike, n=3)
-    hint = f"; the nearest are {near}" if near else ""
-    raise KeyError(f"{name} {wanted!r} is not among the {len(ids)} known ids{hint}")

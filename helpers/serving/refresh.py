@@ -26,8 +26,7 @@ LEAST_USERS = 30
 """With fewer users a comparison says nothing."""
 
 VOLUME = 5
-"""The newest day may have so many times more or fewer rows than the median day before: all but one
-of 298 days of Online Retail have."""
+"""The newest day may have so many times more or fewer rows than the median day before."""
 
 MEDIAN_OF = 7, 28
 """How many days before the newest the median is of: at least, and at most."""
