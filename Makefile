@@ -27,9 +27,9 @@ quote = '$(subst ','\'',$(1))'
 given = $(if $(2),--$(1)=$(call quote,$(2)))
 
 UV := $(PYTHON) -m uv
-LOCK := $(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-	--fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
-	--no-header --quiet
+LOCK := $(UV) pip compile pyproject.toml --extra serve --extra spark --extra test --extra dev \
+	--universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
 
 .PHONY: help
 help:  ## list these commands
