@@ -48,15 +48,16 @@ def binary(name: str) -> csr_matrix:
         log = datasets.load(name, data_dir=ROOT / "data").interactions
         matrix = Interactions.from_frame(log, aggregate="count").user_items
     else:
-        # As many users and items as in MovieLens 20M; fifty tastes, each with its own long tail.
-        rng, n, shape = np.random.default_rng(0), 24_000_000, (138_493, 26_744)
-        users = (shape[0] * rng.random(n) ** 2).astype(np.int32)
-        items = (shape[1] * rng.random(n) ** 3).astype(np.int32)
-        items = (items + users % 50 * (shape[1] // 50)) % shape[1]
+        # As many users, items and (nearly) pairs as in MovieLens 20M, with long tails of both; half
+        # of the events follow one of fifty tastes, each with its own order of the items.
+        rng, n, shape = np.random.default_rng(0), 20_500_000, (138_493, 26_744)
+        users = (shape[0] * rng.random(n) ** 1.5).astype(np.int32)
+        items = (shape[1] * rng.random(n) ** 2).astype(np.int32)
+        own = rng.integers(2, size=n, dtype=np.int32) * (users % 50) * (shape[1] // 50)
+        items = (items + own) % shape[1]
         matrix = csr_matrix((np.ones(n, np.float32), (users, items)), shape=shape)
-    return csr_matrix(
-        (np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), matrix.shape
-    )
+    matrix.data = np.ones(matrix.nnz, np.float32)
+    return matrix
 
 
 def split(matrix: csr_matrix) -> tuple[csr_matrix, csr_matrix]:

@@ -1,7 +1,7 @@
 """ALS on an NVIDIA GPU: IALS in JAX, and implicit's own CUDA code; ``helpers[gpu]`` has both.
 
-Without a GPU, JAX runs the same code on the processor: slower than :class:`~helpers.als.IALS`, so
-good for tests alone.
+Without a GPU, JAX runs the same code on the processor, several times slower than
+:class:`~helpers.als.IALS` (reports/results/bench_gpu.json), so good for tests alone.
 """
 
 import math
@@ -120,8 +120,9 @@ def _solve(
 ) -> jax.Array:
     """Solve for rows of at most ``length`` cells: the system of :mod:`helpers.als.kernels`."""
     places = jnp.arange(length, dtype=starts.dtype)
-    cells = jnp.minimum(starts[:, None] + places, len(indices) - 1)
-    w = jnp.where(places < counts[:, None], weights[cells], 0)
+    real = places < counts[:, None]
+    cells = jnp.where(real, starts[:, None] + places, 0)
+    w = jnp.where(real, weights[cells], 0)
     y = Y[indices[cells]]
     A = gram + penalties[:, None, None] * jnp.eye(Y.shape[1], dtype=Y.dtype)
     A += jnp.einsum("blf,blg->bfg", w[..., None] * y, y, precision="highest")
@@ -165,6 +166,11 @@ def implicit_als(use_gpu: bool, **parameters: Any) -> Any:
 
     The CUDA code needs a driver for CUDA 13 and rmm-cu13 from 26.2 to 26.4, which ``helpers[gpu]``
     brings.
+
+    Examples
+    --------
+    >>> implicit_als(use_gpu=False, factors=8, alpha=40.0).alpha
+    40.0
     """
     if not use_gpu:
         return AlternatingLeastSquares(**parameters)

@@ -257,7 +257,9 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
 
     def to_gpu(self) -> None:
         """Refused: implicit's GPU model has another loss."""
-        raise NotImplementedError("IALS has no GPU version: implicit's minimises another loss")
+        raise NotImplementedError(
+            "implicit's GPU model minimises another loss; fit a helpers.als.gpu.JaxIALS instead"
+        )
 
     def _start(self, shape: tuple[int, int]) -> None:
         """Random factors, or those of an earlier fit if they have the right shape."""
