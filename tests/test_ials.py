@@ -522,7 +522,7 @@ def test_a_system_without_a_unique_solution_is_said_to_be_one():
         model.fit(csr_matrix(np.eye(3)), show_progress=False)
 
 
-def test_there_is_no_gpu_version():
+def test_implicits_gpu_version_is_refused():
     with pytest.raises(NotImplementedError, match="another loss"):
         IALS().to_gpu()
 

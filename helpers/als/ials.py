@@ -189,8 +189,8 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
             for iteration in range(self.iterations):
                 start = time.perf_counter()
                 X, Y = self.user_factors, self.item_factors
-                self._half_step(transposed, Y, X, X.T @ X, self.cg_steps)
-                self._half_step(C, X, Y, Y.T @ Y, self.cg_steps)
+                self._half_step(transposed, Y, X, None, self.cg_steps)
+                self._half_step(C, X, Y, None, self.cg_steps)
                 # What implicit derives from the factors and keeps.
                 self._user_norms = self._item_norms = self._YtY = self._XtX = None
                 progress.update(1)
@@ -257,7 +257,9 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
 
     def to_gpu(self) -> None:
         """Refused: implicit's GPU model has another loss."""
-        raise NotImplementedError("IALS has no GPU version: implicit's minimises another loss")
+        raise NotImplementedError(
+            "implicit's GPU model minimises another loss; fit a helpers.als.gpu.JaxIALS instead"
+        )
 
     def _start(self, shape: tuple[int, int]) -> None:
         """Random factors, or those of an earlier fit if they have the right shape."""
@@ -280,9 +282,10 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         return np.asarray(self.regularization * counts**self.nu, dtype=self.dtype)
 
     def _half_step(
-        self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, squares: np.ndarray, cg_steps: int
+        self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, squares: np.ndarray | None, cg_steps: int
     ) -> None:
-        """Improve ``X`` in place; ``squares`` is ``Y.T @ Y``."""
+        """Improve ``X`` in place; ``squares`` is ``Y.T @ Y`` where that is known."""
+        squares = Y.T @ Y if squares is None else squares
         penalty, threads = self._penalties(C), self.num_threads
         gram = np.asarray(self.unobserved_weight * squares, dtype=self.dtype)
         if not cg_steps:
@@ -311,9 +314,9 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
             )
 
     def _fold_in(self, ids: Any, C: csr_matrix, Y: np.ndarray, squares: np.ndarray) -> np.ndarray:
-        """Solve for one row or for several."""
+        """Solve for one row or for several, on the processor whatever fitted the model."""
         X = np.zeros((C.shape[0], self.factors), dtype=self.dtype)
-        self._half_step(C, X, Y, squares, cg_steps=0)
+        IALS._half_step(self, C, X, Y, squares, cg_steps=0)
         return X[0] if np.isscalar(ids) else X
 
 
@@ -322,10 +325,15 @@ def _solve_exactly(C: csr_matrix, num_threads: int, *system: np.ndarray) -> None
     try:
         kernels.for_blocks(kernels.exact, C.indptr, num_threads, C.indptr, C.indices, *system)
     except np.linalg.LinAlgError as error:
-        raise ValueError(
-            f"a row has no unique solution in {system[-1].dtype} ({error}); "
-            "raise regularization, or check that the factors it started from are finite"
-        ) from error
+        raise no_solution(system[-1].dtype, error) from error
+
+
+def no_solution(dtype: np.dtype[Any], reason: object) -> ValueError:
+    """The error of a half-step that meets a singular system."""
+    return ValueError(
+        f"a row has no unique solution in {dtype} ({reason}); "
+        "raise regularization, or check that the factors it started from are finite"
+    )
 
 
 def _check_parameters(model: AlternatingLeastSquares) -> None:
@@ -388,7 +396,7 @@ def load_model(
     arrays, manifest = read_arrays(Path(path), expect)
     if not {"user_factors", "item_factors"} <= set(arrays):
         raise ValueError(f"{path} holds no model: it lacks user_factors or item_factors")
-    ours = {"IALS": IALS, "ExactALS": ExactALS}
+    ours = {"IALS": IALS, "JaxIALS": IALS, "ExactALS": ExactALS}  # what JAX fitted needs no JAX
     model = ours.get(manifest.get("model", ""), AlternatingLeastSquares).load(str(path))
     del model.manifest  # implicit makes an attribute of every array in the file
     return model
