@@ -109,6 +109,9 @@ bench: $(READY)  ## speed, memory and quality against peers (hours); then `make 
 	@$(PYTHON) tests/bench_run.py
 	@$(PYTHON) tests/bench_refresh.py
 	@$(PYTHON) tests/bench_serving.py
+	@$(PYTHON) tests/bench_gpu.py
+	@$(PYTHON) tests/bench_growth.py
+	@$(PYTHON) tests/bench_spark.py
 
 .PHONY: notebooks
 notebooks: $(READY)  ## maintainers: re-execute the notebooks in place, write reports/ and README.md
