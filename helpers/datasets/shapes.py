@@ -156,15 +156,14 @@ def titles(frame: pd.DataFrame) -> pd.DataFrame:
     >>> titles(log).to_dict("list")
     {'item_id': ['a', 'b'], 'title': ['Tea', 'b']}
     """
-    items = pd.DataFrame({"item_id": frame["item_id"].drop_duplicates().sort_values()})
-    items = items.reset_index(drop=True)
-    items["title"] = items["item_id"]
+    ids = frame["item_id"].drop_duplicates().sort_values(ignore_index=True)
+    items = pd.DataFrame({"item_id": ids, "title": ids})
     if "title" in frame:
         named = frame.loc[frame["title"].notna() & (frame["title"] != ""), ["item_id", "title"]]
         counts = named.value_counts().reset_index(name="n")
         counts = counts.sort_values(["item_id", "n", "title"], ascending=[True, False, True])
         best = counts.drop_duplicates("item_id").set_index("item_id")["title"]
-        items["title"] = items["item_id"].map(best).fillna(items["item_id"])
+        items["title"] = ids.map(best).fillna(ids)
     return items
 
 
