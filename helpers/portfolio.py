@@ -153,8 +153,8 @@ def run(
             job.executed.unlink(missing_ok=True)
         interrupted = _execute_all(jobs, draft.resolve())  # what is done is rendered all the same
         executed = _executed({job.executed.parent: job.manifest for job in jobs.values()})
-        listed = [path.relative_to(root).as_posix() for path in executed]
-        io.write_json(root / "data/processed" / target.name / RENDERED, listed)
+        rendered = [path.relative_to(root).as_posix() for path in executed]
+        io.write_json(root / "data/processed" / target.name / RENDERED, rendered)
         missing = {job.path: job.left_out for job in jobs.values() if job.left_out}
         html.render(executed, draft, dataset=slug, left_out=missing)
         skipped = _skipped(jobs, draft)

@@ -140,7 +140,7 @@ def refresh(
             return {**record, "decision": "nothing new", "reasons": []}
         events, start = window.read(), None
         found = cleaning.clean(events)
-        raw = RawLog(to.name, Path(name), f"{name}, by day", name, state)
+        raw = RawLog(name=to.name, description=f"{name}, by day", origin=name, sha256=state)
         data = cleaned.to_dataset(raw, found.frame, found.report.to_json())
         if items:
             data = own.with_items(data, Path(items))
