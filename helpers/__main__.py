@@ -69,19 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     names = ", ".join(DATASETS)
     dashboard = add(_dashboard, "show the recommendations in a browser; builds them if need be")
     serve = add(_serve, "answer requests for recommendations; builds them if need be")
-    for command in (run, serve, dashboard):
-        command.add_argument("--dataset", default=DATASETS[0], help=f"path, or one of {names}")
-        command.add_argument("--columns", default="", help='of a path: "user=visitor,item=sku,..."')
-        command.add_argument("--items", default="", help="file: ids, titles and genres of items")
+    back = add(_rollback, "serve the version before the current one again")
     run.add_argument("--settings", default="", help='parameters: "factors=64 seed=1"')
     run.add_argument("--notebooks", default="", help='only these: "1 2 3"')
-    serve.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
-    serve.add_argument("--port", type=int, default=3000, help="(%(default)s)")
     serve.epilog = "Clients have to send the key in the variable API_KEY, if it is set."
-    back = add(_rollback, "serve the version before the current one again")
-    back.add_argument("--dataset", default=DATASETS[0], help="whose recommendations")
-    dashboard.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
-    dashboard.add_argument("--port", type=int, default=8501, help="(%(default)s)")
+    for command, port in ((serve, 3000), (dashboard, 8501)):
+        command.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
+        command.add_argument("--port", type=int, default=port, help="(%(default)s)")
     space = add(_space, "write a folder that can be pushed to a Hugging Face Space")
     space.add_argument("--to", type=Path, required=True, help="that folder, new or empty")
     report = add(_report, "render executed notebooks again, without running them")
@@ -96,12 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     new = add(_refresh, "one day's work: fetch new rows, fit, compare, publish a new version")
     new.add_argument("--source", required=True, help="files, folder, pattern or SQLAlchemy URL")
     new.add_argument("--query", default="", help="SQL with :since, for a database")
-    new.add_argument("--columns", default="", help='"user=visitor,item=sku,..."')
-    new.add_argument("--items", default="", help="file with the items' ids, titles and genres")
     new.add_argument("--window", default="", help="folder, s3://, gs:// or az:// of the days")
     new.add_argument("--to", type=Path, help="folder of the served table")
-    for command in (serve, new):
-        command.add_argument("--redis", default="", help="redis://host:6379/0, for the lists")
     new.add_argument("--days", type=int, default=365, help="of the window (%(default)s)")
     new.add_argument("--late", type=int, default=2, help="days fetched again (%(default)s)")
     new.add_argument("--allow-fewer", action="store_true", help="take days with fewer rows")
@@ -110,7 +100,6 @@ def _parser() -> argparse.ArgumentParser:
     clean = add(_clean, "clean a log, and say what was removed and why")
     clean.add_argument("log", nargs="+", help="files, folders or patterns")
     clean.add_argument("--to", type=Path, required=True, help="folder for the results")
-    clean.add_argument("--columns", default="", help='"user=visitor,item=sku,..."')
     clean.add_argument("--rules", type=Path, metavar="file", help="settings of the rules, as TOML")
     for name, metavar, what in (
         ("set", "name=value", "one such setting: earliest=2024-01-01, views_in_hour=500"),
@@ -123,6 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument(
         "--day-first", action=argparse.BooleanOptionalAction, help="how 3/4/2024 is meant"
     )
+    for option, of, default, what in (
+        ("dataset", (run, serve, dashboard, back), DATASETS[0], f"path, or one of {names}"),
+        ("columns", (run, serve, dashboard, new, clean), "", '"user=visitor,item=sku,..."'),
+        ("items", (run, serve, dashboard, new), "", "file: ids, titles and genres of items"),
+        ("redis", (serve, new), "", "redis://host:6379/0, for the lists"),
+    ):
+        for command in of:
+            command.add_argument(f"--{option}", default=default, help=what)
     return parser
 
 

@@ -14,9 +14,6 @@ from scipy.sparse import csr_matrix
 from helpers import io
 
 Aggregate = Literal["sum", "max", "last", "count"]
-AGGREGATES: tuple[str, ...] = get_args(Aggregate)
-"""What several events of one pair can become."""
-
 MAX_HISTORY = 5_000
 """Samples and item KNN leave out users with more items: the work for one grows with the square of
 that number, and who has everything does not say which items are alike."""
@@ -278,11 +275,10 @@ did you mean user_items.T.tocsr()?
 
 def _check_frame(frame: pd.DataFrame, aggregate: str) -> np.ndarray:
     """The values of a tidy frame, as float64."""
-    if aggregate not in AGGREGATES:
-        raise ValueError(f"aggregate is {aggregate!r}, expected one of {AGGREGATES}")
+    if aggregate not in (known := get_args(Aggregate)):
+        raise ValueError(f"aggregate is {aggregate!r}, expected one of {known}")
     required = ["user_id", "item_id", "value"]
-    missing = [column for column in required if column not in frame]
-    if missing:
+    if missing := [column for column in required if column not in frame]:
         raise ValueError(f"frame lacks the columns {missing}; it has {list(frame.columns)}")
     nulls = frame[[*required, *frame.columns.intersection(["timestamp"])]].isna().sum()
     if nulls.any():

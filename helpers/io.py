@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-TIMEOUT = 10
-"""Seconds that a source may stay silent before the next one is asked."""
+TIMEOUT = 10  # seconds that a source may stay silent before the next one is asked
 
 _FIXES = (
     ((errno.ENOSPC, errno.EDQUOT), "free some disk space"),
@@ -266,16 +265,12 @@ def _download(folder: Path, sources: Sequence[Source], expected: Mapping[str, st
                     reasons.append(f"{source}: {error}")
                     print(f"{folder.name}: not from the {reasons[-1]}", file=sys.stderr)
                     continue
-                staged = Path(work) / folder.name
-                staged.mkdir()
+            with replaced_folder(folder) as draft:
                 for name, content in contents.items():
-                    (staged / name).write_bytes(content)
-                write_json(staged / "source.json", {"source": str(source)})
-                if folder.is_dir():
-                    folder.rmdir()  # empty; Windows does not rename onto a folder
-                staged.rename(folder)
-                print(f"{folder.name}: served by the {source}", file=sys.stderr)
-                return
+                    (draft / name).write_bytes(content)
+                write_json(draft / "source.json", {"source": str(source)})
+            print(f"{folder.name}: served by the {source}", file=sys.stderr)
+            return
     raise DatasetError(
         "\n  - ".join([f"{folder.name} could not be fetched from any of its sources:", *reasons])
         + f"\nCheck the network and run again, or put the archive into {folder.parent} by hand."

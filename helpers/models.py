@@ -35,11 +35,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 }
 """The models by name, weakest expectation first, with the settings that each takes."""
 
-BLOCK = 1_000
-"""Rows of EASE's item matrix that are made at a time; it bounds the memory."""
-
-MAX_EASE_ITEMS = 20_000
-"""The largest catalogue that EASE accepts: its two matrices then take 6 GiB."""
+BLOCK = 1_000  # rows of EASE's item matrix that are made at a time; it bounds the memory
+MAX_EASE_ITEMS = 20_000  # the largest catalogue that EASE accepts: its two matrices then take 6 GiB
 
 
 class Baseline(ABC):
@@ -262,12 +259,13 @@ class SparkALS(ExactALS):
     See Apache Spark, "Collaborative Filtering", "Scaling of the regularization parameter".
     """
 
-    def _half_step(
+    def solver(
         self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: Any, num_threads: int
     ) -> None:
+        """As in :class:`ExactALS`, with this loss."""
         confidence = csr_matrix((C.data + 1, C.indices, C.indptr), shape=C.shape)
         counts = np.maximum(np.diff(C.indptr), 1)  # a row without cells becomes 0
-        super()._half_step(confidence, X, Y, regularization * counts, num_threads)
+        super().solver(confidence, X, Y, regularization * counts, num_threads)
 
 
 @dataclass(eq=False)

@@ -35,6 +35,7 @@ from helpers.reporting import html
 NEEDS = {1: 0, 8: 0, 2: 1, 4: 2, 7: 0, 3: 2, 6: 2, 5: 4, 9: 0}
 """The notebooks in the order in which they start, each with the one whose files it reads."""
 
+RENDERED = "rendered.json"  # the list of the notebooks that the last run rendered
 AT_A_TIME = 2
 logging.getLogger("papermill").setLevel(logging.ERROR)  # its remarks are of no use to the user
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -152,6 +153,8 @@ def run(
             job.executed.unlink(missing_ok=True)
         interrupted = _execute_all(jobs, draft.resolve())  # what is done is rendered all the same
         executed = _executed({job.executed.parent: job.manifest for job in jobs.values()})
+        rendered = [path.relative_to(root).as_posix() for path in executed]
+        io.write_json(root / "data/processed" / target.name / RENDERED, rendered)
         missing = {job.path: job.left_out for job in jobs.values() if job.left_out}
         html.render(executed, draft, dataset=slug, left_out=missing)
         skipped = _skipped(jobs, draft)
@@ -187,27 +190,18 @@ def render(
     Without a data set these are the committed notebooks. With one, they are those of the last run
     on it with these settings. Returns the index page.
     """
-    paths = _find(root).values()
     if not dataset:
-        html.render(list(paths), root / "reports", dataset=datasets.DEFAULT)
+        html.render(list(_find(root).values()), root / "reports", dataset=datasets.DEFAULT)
         return root / "reports" / "index.html"
     slug, ending = datasets.slug(dataset), _ending(settings or {})
-    names = {_data_of(dataset, parameters(html.read(path))) for path in paths}
-    folders = [root / "data/processed" / f"{datasets.slug(name)}{ending}" for name in names]
-    stored = {folder: list((folder / "notebooks").glob("*.ipynb")) for folder in folders}
-    manifests = {
-        found[0].parent: _manifest(max(found, key=lambda path: path.stat().st_mtime))
-        for found in stored.values()
-        if found
-    }
-    if not manifests:
+    folder, target = (root / part / f"{slug}{ending}" for part in ("data/processed", "reports"))
+    if not (folder / RENDERED).is_file():
         raise PortfolioError(
             f"there are no executed notebooks in data/processed/{slug}{ending}/notebooks; run "
             "them first, with the same DATASET and SET: make run DATASET=..."
         )
-    target = root / "reports" / f"{slug}{ending}"
     with _alone(root), io.replaced_folder(target) as draft:
-        html.render(_executed(manifests), draft, dataset=slug)
+        html.render([root / name for name in io.read_json(folder / RENDERED)], draft, dataset=slug)
     return target / "index.html"
 
 
@@ -480,12 +474,9 @@ def _strip(notebook: NotebookNode, failed: str) -> str:
 def _executed(manifests: Mapping[Path, object]) -> list[Path]:
     """The stored notebooks, by number, of the folders and runs that are named."""
     paths = [path for folder in manifests for path in folder.glob("*.ipynb")]
-    same = [path for path in paths if _manifest(path) == manifests[path.parent]]
+    runs = {path: html.read(path).metadata.get("run", {}) for path in paths}
+    same = [path for path in paths if runs[path].get("manifest") == manifests[path.parent]]
     return sorted(same, key=lambda path: path.name)
-
-
-def _manifest(executed: Path) -> object:
-    return html.read(executed).metadata.get("run", {}).get("manifest")
 
 
 def _skipped(jobs: Mapping[int, Job], target: Path) -> list[str]:

@@ -19,11 +19,8 @@ from helpers.interactions import Interactions
 from helpers.models import model_factory
 from helpers.weighting import WEIGHTINGS, event_values
 
-K = 10
-"""Length of the lists whose quality is measured."""
-
-TEST_USERS = 2_000
-"""Users whose lists are scored, at most."""
+K = 10  # length of the lists whose quality is measured
+TEST_USERS = 2_000  # users whose lists are scored, at most
 
 EVENT_WEIGHTS = {"view": 1.0, "cart": 3.0, "purchase": 5.0, "remove_from_cart": 0.0, "return": 0.0}
 """What an event of a store counts; one of another kind counts 1."""

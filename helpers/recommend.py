@@ -12,15 +12,13 @@ from scipy.sparse import csr_matrix
 
 from helpers.interactions import Interactions, check_user_items
 
-TIES = 20
-"""How many candidates beyond the end of a list are looked at to break ties."""
+TIES = 20  # how many candidates beyond the end of a list are looked at to break ties
 
 DECIMALS = 9
 """Scores of a row that agree to so many decimals of the largest one are equal: the bits behind
 differ between processors."""
 
-CELLS = 4_000_000
-"""Scores that are held in memory at a time."""
+CELLS = 4_000_000  # scores that are held in memory at a time
 
 
 def rank_items(
@@ -110,7 +108,6 @@ def top_n(
         ``n`` items left.
     """
     rows = _rows(model, user_items, users)
-    _check_n(n, user_items.shape[1])
     lists = [items for _, _, items, _ in in_blocks(model, user_items, n, rows, left_out)]
     return np.concatenate([np.empty((0, n), dtype=np.int64), *lists])
 
@@ -230,7 +227,6 @@ class Recommender:
         """
         user_items = self.interactions.user_items
         user = np.array([self.interactions.user_index(user_id)])
-        _check_n(n, self.interactions.n_items)
         if user_items[user].nnz == 0:
             chosen = popular_items(user_items, n)
             share = self.interactions.item_counts[chosen] / self.interactions.n_users
@@ -273,7 +269,7 @@ class Recommender:
         index = pd.Index(self.titles.iloc[[int(i) for i, _ in top]], name="item")
         contributions = np.array([float(part) for _, part in top])
         columns = {"contribution": contributions, "share": contributions / total}
-        return pd.DataFrame(columns, index=index)
+        return pd.DataFrame(columns, index)
 
     def history(self, user_id: str, n: int = 5) -> pd.DataFrame:
         """The latest ``n`` items of a user: ``title``, ``value``, and ``day`` (UTC) where known."""

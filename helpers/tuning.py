@@ -31,8 +31,7 @@ T = TypeVar("T")
 J = TypeVar("J")
 Settings = Mapping[str, Any]
 
-STARTUP = 8
-"""Trials at random before the search looks at what came out."""
+STARTUP = 8  # trials at random before the search looks at what came out
 
 DIGITS = 9
 """Decimals of a score that decides: what all processors agree on, so that they decide alike."""
@@ -287,20 +286,21 @@ def search(
         sampler=optuna.samplers.TPESampler(n_startup_trials=STARTUP, multivariate=True, seed=seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
     )
+    rows = []
     for _ in range(trials):
         trial = study.ask(dict(space))
-        settings = base | {key: _rounded(value) for key, value in trial.params.items()}
+        # To three digits, so that the last bits decide nothing.
+        rounded = {
+            key: float(f"{value:.3g}") if isinstance(value, float) else value
+            for key, value in trial.params.items()
+        }
+        settings = base | rounded
         curve = _validation_curve(task, name, settings, at, seed, trial)
         n = max(curve, key=lambda at: curve[at])
-        trial.set_user_attr("settings", settings | {"iterations": n})
         pruned = len(curve) < len(at)
         study.tell(trial, None if pruned else curve[n], TrialState.PRUNED if pruned else None)
-    rows = [
-        # Optuna gives a pruned trial its last value; it is no result.
-        {**t.user_attrs["settings"], "nDCG": t.value if t.state == TrialState.COMPLETE else np.nan}
-        for t in study.trials
-    ]
-    return pd.DataFrame(rows).rename(columns={"nDCG": f"nDCG@{task.k}"}).rename_axis("trial")
+        rows.append({**settings, "iterations": n, f"nDCG@{task.k}": np.nan if pruned else curve[n]})
+    return pd.DataFrame(rows).rename_axis("trial")
 
 
 def refine(
@@ -416,11 +416,6 @@ def _fit_all(
     ]
 
 
-def _rounded(value: Any) -> Any:
-    """A float to three digits, so that its last bits decide nothing; anything else as it is."""
-    return float(f"{value:.3g}") if isinstance(value, float) else value
-
-
 def _validation_curve(
     task: Task, name: str, settings: Settings, at: Sequence[int], seed: int, trial: optuna.Trial
 ) -> dict[int, float]:
@@ -434,10 +429,8 @@ def _validation_curve(
         if n < at[-1] and trial.should_prune():
             raise optuna.TrialPruned
 
-    factory, train = (
-        model_factory(name, {**settings, "iterations": at[-1]}, seed=seed),
-        task.split.train,
-    )
+    train = task.split.train
+    factory = model_factory(name, {**settings, "iterations": at[-1]}, seed=seed)
     with suppress(optuna.TrialPruned):  # the curve is shorter then
         iterates(factory.make(train), factory.matrix(train), at, look)
     return curve

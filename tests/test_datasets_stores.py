@@ -258,7 +258,8 @@ def from_official(data_dir: Path, archive: bytes, expected: bytes) -> Path:
     put(data_dir / "raw", archive)
     link = Source("http://127.0.0.1:1/online+retail.zip", online_retail.read_workbook)
     digests = {"online_retail.csv": hashlib.sha256(expected).hexdigest()}
-    raw = Published("online-retail", "", "", digests, [link]).raw(data_dir)
+    about = {"name": "online-retail", "description": "", "origin": ""}
+    raw = Published(**about, expected=digests, sources=[link]).raw(data_dir)
     assert raw.source == data_dir / "raw" / "online-retail" / "online_retail.csv"
     return raw.source.parent
 

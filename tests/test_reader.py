@@ -620,7 +620,7 @@ def test_items_give_titles_and_genres(tmp_path: Path) -> None:
 def test_wrong_items_are_refused(tmp_path: Path) -> None:
     log = write(tmp_path, "user,item\na,x\nb,y\n")
     with pytest.raises(
-        DatasetError, match=r"of which no id is in the log: it has '1', '2', the log"
+        DatasetError, match=r"no id is in the log \['x', 'y'\]: it has \['1', '2'\]"
     ):
         datasets.load(log, items=write(tmp_path, "1,One\n2,Two\n", "items.csv"))
     with pytest.raises(DatasetError, match=r"items.csv does not exist or is no file; check"):

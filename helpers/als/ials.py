@@ -50,20 +50,10 @@ class ExactALS(AlternatingLeastSquares):  # type: ignore[misc]
         _check_parameters(self)
         super().fit(*args, **kwargs)
 
-    @property
-    def solver(self) -> Callable[..., None]:
-        """What implicit's ``fit`` calls for each half-step."""
-        return self._half_step
-
-    def _half_step(
-        self,
-        C: csr_matrix,
-        X: np.ndarray,
-        Y: np.ndarray,
-        regularization: float | np.ndarray,
-        num_threads: int,
+    def solver(
+        self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: Any, num_threads: int
     ) -> None:
-        """Overwrite ``X``; the regularization may differ between its rows."""
+        """What implicit's ``fit`` calls to overwrite ``X``; rows may differ in regularization."""
         confidence = C.data.astype(X.dtype)
         # As in implicit, a negative confidence is a preference of 0 held with weight |c|.
         weights, targets = np.abs(confidence) - 1, np.maximum(confidence, 0)
@@ -209,15 +199,11 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
 
         Of ``userid`` only the length matters.
         """
-        self._check_shape(user_items, "user_items", userid, self.item_factors)
-        C = _checked(user_items, "user_items", self.dtype)
-        return self._fold_in(userid, C, self.item_factors, self.YtY)
+        return self._fold_in(userid, user_items, "user_items", self.item_factors)
 
     def recalculate_item(self, itemid: Any, item_users: csr_matrix) -> np.ndarray:
         """Exact factors of items from these users alone; see :meth:`recalculate_user`."""
-        self._check_shape(item_users, "item_users", itemid, self.user_factors)
-        C = _checked(item_users, "item_users", self.dtype)
-        return self._fold_in(itemid, C, self.user_factors, self.XtX)
+        return self._fold_in(itemid, item_users, "item_users", self.user_factors)
 
     def explain(
         self,
@@ -246,10 +232,7 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
 
     def save(self, fileobj_or_path: Any) -> None:
         """Write the model as ``.npz`` without pickle; ``IALS.load`` reads it."""
-        names = [
-            "factors", "regularization", "unobserved_weight", "nu", "iterations", "cg_steps",
-            "init_scale", "num_threads", "user_factors", "item_factors",
-        ]  # fmt: skip
+        names = [name for name in LEAST if name != "alpha"] + ["user_factors", "item_factors"]
         if isinstance(self.random_state, Integral):  # a generator would need a pickle
             names.append("random_state")
         stored = {name: getattr(self, name) for name in names}
@@ -313,8 +296,11 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
                 "columns of the training (is it transposed?)"
             )
 
-    def _fold_in(self, ids: Any, C: csr_matrix, Y: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    def _fold_in(self, ids: Any, matrix: csr_matrix, name: str, Y: np.ndarray) -> np.ndarray:
         """Solve for one row or for several, on the processor whatever fitted the model."""
+        self._check_shape(matrix, name, ids, Y)
+        C = _checked(matrix, name, self.dtype)
+        squares = self.YtY if name == "user_items" else self.XtX
         X = np.zeros((C.shape[0], self.factors), dtype=self.dtype)
         IALS._half_step(self, C, X, Y, squares, cg_steps=0)
         return X[0] if np.isscalar(ids) else X

@@ -17,11 +17,8 @@ from typing import Any
 import numpy as np
 from numba import config, njit
 
-BLOCK = 128
-"""Rows in a block on average: enough for a matrix product to pay."""
-
-CELLS_A_ROW = 16
-"""What a row costs besides its cells, in cells."""
+BLOCK = 128  # rows in a block on average: enough for a matrix product to pay
+CELLS_A_ROW = 16  # what a row costs besides its cells, in cells
 
 # The order of a sum may change, so that it can use vector registers; NaN must stay NaN.
 RELAXED = {"contract", "reassoc", "nsz", "arcp"}

@@ -9,8 +9,7 @@ weighs 1 and an observed one ``c = alpha * r`` (no "+1"), and the penalty is not
 import numpy as np
 from scipy.sparse import csr_matrix
 
-CHUNK = 1_000_000
-"""Cells that are scored at a time, which bounds the memory."""
+CHUNK = 1_000_000  # cells that are scored at a time, which bounds the memory
 
 
 def loss_parts(

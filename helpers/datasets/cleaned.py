@@ -15,8 +15,7 @@ from helpers.datasets.shapes import Dataset, RawLog, check_usable, in_time_order
 COLUMNS = ["user_id", "item_id", "value", "timestamp", "event"]
 """Of the interactions of a data set; the events frame of cleaning has more."""
 
-VERSION = 1
-"""Of the cleaning: raised whenever it gives another frame or report of the same log."""
+VERSION = 1  # of the cleaning: raised whenever it gives another frame or report of the same log
 
 LIBRARIES = {name: version(name) for name in ("duckdb", "pandas", "pyarrow")}
 """What a cleaned log may depend on beside it."""
@@ -43,18 +42,11 @@ def load(raw: RawLog, data_dir: Path) -> Dataset:
         made = cleaning.clean(raw.source, columns=raw.columns, rules=raw.rules)
         frame, report = made.frame, made.report.to_json()
         io.write_frame(path, frame, {"key": key, "report": report})
-    return to_dataset(frame, report, raw.name, raw.description, raw.origin, raw.sha256)
+    return to_dataset(raw, frame, report)
 
 
-def to_dataset(
-    frame: pd.DataFrame,
-    report: dict[str, Any],
-    name: str,
-    description: str,
-    origin: str,
-    sha256: str,
-) -> Dataset:
-    """A cleaned log as a data set, with the report of the cleaning."""
+def to_dataset(raw: RawLog, frame: pd.DataFrame, report: dict[str, Any]) -> Dataset:
+    """What the cleaning made of a log as a data set, with its report."""
     check_usable(frame)
     log, notes = in_time_order(frame[[column for column in COLUMNS if column in frame]])
     removed = ", ".join(
@@ -63,7 +55,8 @@ def to_dataset(
     if removed:
         notes.insert(0, f"Of {report['rows']:,} rows, the cleaning removed: {removed}.")
     notes += [each["message"] for each in report["findings"] if each["level"] != "note"]
-    return Dataset(name, log, titles(frame), description, origin, sha256, notes, report)
+    about = (raw.description, raw.origin, raw.sha256)
+    return Dataset(raw.name, log, titles(frame), *about, notes, report)
 
 
 def digest(paths: Iterable[Path]) -> str:

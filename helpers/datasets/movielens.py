@@ -1,6 +1,6 @@
 """MovieLens 100K and 1M: films rated by people, from GroupLens or a mirror of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from zipfile import ZipFile
 
@@ -27,9 +27,6 @@ _UNUSED_IDS_1M = (
 )
 """The numbers between 1 and 3952 that are no MovieID in MovieLens 1M."""
 
-ItemRow = tuple[str, str, str]
-"""Item id, title, genres joined by ``|``."""
-
 
 def _lines(archive: ZipFile, member: str) -> list[list[str]]:
     """Split a mirror's tab-separated member into rows of fields, without the header."""
@@ -37,8 +34,12 @@ def _lines(archive: ZipFile, member: str) -> list[list[str]]:
     return [line.split("\t") for line in text.rstrip("\n").split("\n")[1:]]
 
 
-def _items_tsv(rows: Iterable[ItemRow]) -> bytes:
-    lines = ["item_id\ttitle\tgenres", *("\t".join(row) for row in rows)]
+def _items_tsv(rows: Iterable[Sequence[str]]) -> bytes:
+    """A table of item ids, titles and genres, the latter joined by ``|``."""
+    cells = (
+        (item, title.strip(), genres.strip().replace(" ", "|")) for item, title, genres in rows
+    )
+    lines = ["item_id\ttitle\tgenres", *map("\t".join, cells)]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -48,7 +49,7 @@ def _official_100k(archive: ZipFile) -> dict[str, bytes]:
     fields = (line.rstrip("\r").split("|") for line in text.split("\n") if line.strip())
     genres = _GENRES_100K.split("|")
     rows = (
-        (item, title.strip(), "|".join(compress(genres, map(int, flags))))
+        (item, title, "|".join(compress(genres, map(int, flags))))
         for item, title, _, _, _, *flags in fields
     )
     return {"ratings.tsv": archive.read("ml-100k/u.data"), "items.tsv": _items_tsv(rows)}
@@ -58,10 +59,9 @@ def _mirror_100k(archive: ZipFile) -> dict[str, bytes]:
     folder = "recbole/dataset_example/ml-100k/ml-100k"
     lines = _lines(archive, f"{folder}.item")
     # u.item has the bare title "unknown" where the mirror has "unkonwn (unkonwn)".
-    titles = ("unknown" if item == "267" else f"{name} ({year})" for item, name, year, _ in lines)
     rows = (
-        (item, title.strip(), genres.replace(" ", "|"))
-        for title, (item, _, _, genres) in zip(titles, lines, strict=True)
+        (item, "unknown" if item == "267" else f"{name} ({year})", genres)
+        for item, name, year, genres in lines
     )
     ratings = archive.read(f"{folder}.inter").split(b"\n", 1)[1]
     return {"ratings.tsv": ratings, "items.tsv": _items_tsv(rows)}
@@ -69,8 +69,7 @@ def _mirror_100k(archive: ZipFile) -> dict[str, bytes]:
 
 def _official_1m(archive: ZipFile) -> dict[str, bytes]:
     text = archive.read("ml-1m/movies.dat").decode("latin-1")
-    fields = (line.split("::") for line in text.split("\n") if line.strip())
-    rows = ((item, title.strip(), genres.strip()) for item, title, genres in fields)
+    rows = (line.split("::") for line in text.split("\n") if line.strip())
     return {"ratings.dat": archive.read("ml-1m/ratings.dat"), "items.tsv": _items_tsv(rows)}
 
 
@@ -80,9 +79,7 @@ def _mirror_1m(archive: ZipFile) -> dict[str, bytes]:
     unused = set(_UNUSED_IDS_1M.split())
     ids = (item for item in map(str, range(1, 3953)) if item not in unused)
     films = list(zip(ids, _lines(archive, f"{folder}.item"), strict=True))
-    rows = (
-        (item, title.strip(), genres.replace(" ", "|")) for item, (title, _, _, genres) in films
-    )
+    rows = ((item, title, genres) for item, (title, _, _, genres) in films)
     item_of = {row[0]: item for item, row in films}
     ratings = "".join(
         f"{user.removeprefix('1m_')}::{item_of[title]}::{rating}::{timestamp}\n"

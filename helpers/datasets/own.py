@@ -47,10 +47,8 @@ def with_items(data: Dataset, path: Path) -> Dataset:
     listed = read_items(path)
     known = data.items["item_id"].isin(listed["item_id"])
     if not known.any():
-        few, own = (", ".join(map(repr, each["item_id"].head(3))) for each in (listed, data.items))
-        raise DatasetError(
-            f"items is {path}, of which no id is in the log: it has {few}, the log has {own}"
-        )
+        its, ours = (list(each["item_id"].head(3)) for each in (listed, data.items))
+        raise DatasetError(f"items is {path}, of which no id is in the log {ours}: it has {its}")
     items = pd.concat([listed, data.items[~known]], ignore_index=True)
     if "genres" in items:
         items["genres"] = items["genres"].fillna("")

@@ -1,7 +1,7 @@
 """What a data set is: the log before cleaning, the tidy frames, and where published files live."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Dataset:
     cleaning: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RawLog:
     """A log before cleaning, and how :func:`helpers.cleaning.clean` should take it.
 
@@ -53,10 +53,10 @@ class RawLog:
     ----------
     name, sha256 : str
         As in :class:`Dataset`.
-    source : Path or list of Path
-        A file, a folder, or files.
     description, origin : str
         What it is (empty for one own file, which is described when read), and where it is from.
+    source : Path or list of Path
+        A file, a folder, or files.
     columns : dict of role to column name
         Empty where the usual names say which is which.
     rules : Rules
@@ -68,49 +68,34 @@ class RawLog:
     """
 
     name: str
-    source: Path | list[Path]
     description: str
     origin: str
-    sha256: str
+    source: Path | list[Path] = field(default_factory=list)
+    sha256: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     rules: Rules = field(default_factory=Rules)
     items: Path | None = None
     dirty: bool = True
 
 
-@dataclass(frozen=True)
-class Published:
+@dataclass(frozen=True, kw_only=True)
+class Published(RawLog):
     """A log that others publish, fetched once into ``raw/<name>`` and verified each time.
 
     ``expected`` is the SHA-256 of its file and, where there is one, of the file of its items; the
-    sources are asked in their order. The rest is as in :class:`RawLog`.
+    sources are asked in their order.
     """
 
-    name: str
-    description: str
-    origin: str
     expected: Mapping[str, str]
     sources: Sequence[Source]
-    columns: Mapping[str, str] = field(default_factory=dict)
-    rules: Rules = field(default_factory=Rules)
-    dirty: bool = True
 
     def raw(self, data_dir: Path) -> RawLog:
-        """The log, whose files are fetched when they are not there."""
+        """The log with its files, which are fetched when they are not there."""
         folder = data_dir / "raw" / self.name
         fetch(folder, self.sources, self.expected)
         file, *items = (folder / name for name in self.expected)
-        return RawLog(
-            name=self.name,
-            source=file,
-            description=self.description,
-            origin=self.origin,
-            sha256=self.expected[file.name],
-            columns=self.columns,
-            rules=self.rules,
-            items=items[0] if items else None,
-            dirty=self.dirty,
-        )
+        sha256 = self.expected[file.name]
+        return replace(self, source=file, sha256=sha256, items=items[0] if items else None)
 
 
 def in_time_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -156,15 +141,14 @@ def titles(frame: pd.DataFrame) -> pd.DataFrame:
     >>> titles(log).to_dict("list")
     {'item_id': ['a', 'b'], 'title': ['Tea', 'b']}
     """
-    items = pd.DataFrame({"item_id": frame["item_id"].drop_duplicates().sort_values()})
-    items = items.reset_index(drop=True)
-    items["title"] = items["item_id"]
+    ids = frame["item_id"].drop_duplicates().sort_values(ignore_index=True)
+    items = pd.DataFrame({"item_id": ids, "title": ids})
     if "title" in frame:
         named = frame.loc[frame["title"].notna() & (frame["title"] != ""), ["item_id", "title"]]
         counts = named.value_counts().reset_index(name="n")
         counts = counts.sort_values(["item_id", "n", "title"], ascending=[True, False, True])
         best = counts.drop_duplicates("item_id").set_index("item_id")["title"]
-        items["title"] = items["item_id"].map(best).fillna(items["item_id"])
+        items["title"] = ids.map(best).fillna(ids)
     return items
 
 

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from helpers.metrics.lists import as_lists, hits
+from helpers.metrics.lists import as_lists
 
-Features = np.ndarray | csr_matrix
-"""One row an item: factors, or a sparse item-by-genre matrix."""
+Features = np.ndarray | csr_matrix  # one row an item: factors, or a sparse item-by-genre matrix
 
 
 def coverage(top_n: np.ndarray, n_items: int) -> float:
@@ -66,11 +65,8 @@ def novelty(top_n: np.ndarray, counts: np.ndarray, n_users: int) -> np.ndarray:
         )
     bits = -np.log2(np.maximum(counts, 1) / n_users)
     top_n = as_lists("top_n", top_n, len(counts))
-    places = (top_n >= 0).sum(axis=1)
-    total = np.where(top_n >= 0, bits[top_n], 0.0).sum(axis=1)
-    means = np.full(len(top_n), np.nan)
-    np.divide(total, places, out=means, where=places > 0)
-    return means
+    means = np.ma.masked_where(top_n < 0, bits[top_n]).mean(axis=1)
+    return np.ma.filled(means, np.nan)
 
 
 def intra_list_diversity(top_n: np.ndarray, features: Features) -> np.ndarray:
@@ -95,7 +91,10 @@ def intra_list_diversity(top_n: np.ndarray, features: Features) -> np.ndarray:
     lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1))).ravel()
     known = lengths > 0  # items without features are left out of pairs
     inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=known)
-    lists = _as_matrix(top_n, rows.shape[0])
+    filled = top_n >= 0
+    ends = np.concatenate([[0], np.cumsum(filled.sum(axis=1))])
+    items = top_n[filled]
+    lists = csr_matrix((np.ones(len(items)), items, ends), shape=(len(top_n), rows.shape[0]))
     sums = csr_matrix(lists @ csr_matrix(rows.multiply(inverse[:, None])))
     squares = np.asarray(sums.multiply(sums).sum(axis=1)).ravel()
     # The cosines of all pairs of n unit vectors sum to (|sum|^2 - n) / 2: no pair is looked at.
@@ -119,13 +118,12 @@ def mean_overlap(first: np.ndarray, second: np.ndarray) -> float:
     if first.shape != second.shape:
         raise ValueError(f"the lists have shapes {first.shape} and {second.shape}, expected equal")
     first, second = as_lists("first", first), as_lists("second", second)
-    n_items = max(int(first.max(initial=0)), int(second.max(initial=0))) + 1
-    common = hits(first, _as_matrix(second, n_items)).sum(axis=1)
-    filled = (first >= 0).sum(axis=1)
-    users = filled > 0
+    filled = first >= 0
+    users = filled.any(axis=1)
     if not users.any():
         raise ValueError("first holds no item: there is no list to compare")
-    return float((common[users] / filled[users]).mean())
+    common = (first[:, :, None] == second[:, None, :]).any(axis=2) & filled
+    return float((common.sum(axis=1)[users] / filled.sum(axis=1)[users]).mean())
 
 
 def beyond_accuracy(
@@ -166,14 +164,6 @@ def beyond_accuracy(
     for name, matrix in (features or {}).items():
         found[f"diversity ({name})"] = _mean(intra_list_diversity(top_n, matrix))
     return found
-
-
-def _as_matrix(top_n: np.ndarray, n_items: int) -> csr_matrix:
-    """Lists as a user-by-item matrix of ones."""
-    filled = top_n >= 0
-    ends = np.concatenate([[0], np.cumsum(filled.sum(axis=1))])
-    items = top_n[filled]
-    return csr_matrix((np.ones(len(items)), items, ends), shape=(len(top_n), n_items))
 
 
 def _mean(values: np.ndarray) -> float:

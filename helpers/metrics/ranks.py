@@ -41,8 +41,27 @@ def percentile_ranks(
     >>> percentile_ranks(np.array([[9, 8, 1, 1, 1.0]]), csr_matrix([[0, 1, 1, 0, 0]]))
     array([0.25, 0.75])
     """
-    positions, n_ranked, test = _positions(scores, test, train)
-    last = np.repeat(n_ranked - 1, np.diff(test.indptr))
+    scores, test = np.asarray(scores), as_csr("test", test)
+    train = csr_matrix(test.shape) if train is None else as_csr("train", train)
+    if not scores.shape == test.shape == train.shape:
+        raise ValueError(
+            f"scores has shape {scores.shape}, test {test.shape} and train {train.shape}; "
+            "expected one row a user and one column an item in all of them"
+        )
+    if unknown := int((~np.isfinite(scores)).sum()):
+        raise ValueError(
+            f"scores holds {unknown} values that are NaN or infinite; did the fit diverge? "
+            "Items that shall not be ranked belong in train"
+        )
+    if both := int(binary(test).multiply(binary(train)).sum()):
+        raise ValueError(
+            f"{both} cells are in test and in train, so they are not ranked; split the "
+            "interactions so that no pair is on both sides, or pass train=None"
+        )
+    scores = np.ascontiguousarray(scores, np.float32 if scores.dtype == np.float32 else np.float64)
+    cells = (test.indptr, test.indices, train.indptr, train.indices)
+    positions = _count_positions(scores, *cells)
+    last = np.repeat(test.shape[1] - 1 - np.diff(train.indptr), np.diff(test.indptr))
     ranks = np.full(len(positions), 0.5)
     np.divide(positions, last, out=ranks, where=last > 0)
     return ranks
@@ -72,34 +91,6 @@ def roem(scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None) 
             "expected strengths of 0 or more, not all 0"
         )
     return float((weights * ranks).sum() / weights.sum())
-
-
-def _positions(
-    scores: np.ndarray, test: csr_matrix, train: csr_matrix | None
-) -> tuple[np.ndarray, np.ndarray, csr_matrix]:
-    """Position of each test item (from 0, ties averaged), items ranked, canonical test matrix."""
-    scores, test = np.asarray(scores), as_csr("test", test)
-    train = csr_matrix(test.shape) if train is None else as_csr("train", train)
-    if not scores.shape == test.shape == train.shape:
-        raise ValueError(
-            f"scores has shape {scores.shape}, test {test.shape} and train {train.shape}; "
-            "expected one row a user and one column an item in all of them"
-        )
-    if unknown := int((~np.isfinite(scores)).sum()):
-        raise ValueError(
-            f"scores holds {unknown} values that are NaN or infinite; did the fit diverge? "
-            "Items that shall not be ranked belong in train"
-        )
-    if both := int(binary(test).multiply(binary(train)).sum()):
-        raise ValueError(
-            f"{both} cells are in test and in train, so they are not ranked; split the "
-            "interactions so that no pair is on both sides, or pass train=None"
-        )
-    scores = np.ascontiguousarray(scores, np.float32 if scores.dtype == np.float32 else np.float64)
-    positions: np.ndarray = _count_positions(
-        scores, test.indptr, test.indices, train.indptr, train.indices
-    )
-    return positions, test.shape[1] - np.diff(train.indptr), test
 
 
 @njit(cache=True, nogil=True)

@@ -32,11 +32,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from helpers.serving.redis import NotInRedisError, Reader
 from helpers.serving.table import Answer, ServingError, Store, Table, User
 
-log = logging.getLogger("uvicorn.error")
-"""Never gets an id of a user or of an item."""
-
-LOOK = 0.1
-"""Seconds between two looks for a new version: they cost as much as the list itself."""
+log = logging.getLogger("uvicorn.error")  # never gets an id of a user or of an item
+LOOK = 0.1  # seconds between two looks for a new version: they cost as much as the list itself
 
 
 class Item(BaseModel):
@@ -100,6 +97,7 @@ _PROBLEM = {
     "description": Problem.__doc__,
     "content": {_PROBLEM_JSON: {"schema": Problem.model_json_schema()}},
 }
+_ERRORS = (StarletteHTTPException, RequestValidationError, ServingError, Exception)
 _Id = Annotated[str, InPath(min_length=1, examples=["1"])]
 _N = Annotated[int, Query(ge=1, le=100, description="Items to return.")]
 _Exclude = Annotated[Sequence[str], Query(max_length=1_000, description="To leave out; repeat it.")]
@@ -119,8 +117,6 @@ class _Version(dict[int, str]):
 
     def places(self, item_ids: Sequence[str]) -> tuple[list[int], list[str]]:
         """The places of known items, and the unknown ones."""
-        if not item_ids:
-            return [], []
         known = self.table.places
         wanted = dict.fromkeys(filter(None, item_ids))
         return [known[i] for i in wanted if i in known], [i for i in wanted if i not in known]
@@ -157,21 +153,19 @@ class _Served:
 
     def version(self) -> _Version:
         """To be asked once for an answer."""
-        if self._version is not None and time.monotonic() < self._looked + LOOK:
-            return self._version
-        self._looked = time.monotonic()
-        try:
-            table = self._store.table
-        except (ServingError, sqlite3.Error, OSError, KeyError) as error:
-            if str(error) != self._fault:  # once, not at each request
-                self._fault = str(error)
-                log.error("no new version: %s", error)
-            if self._version is None:
-                raise HTTPException(503, "there are no recommendations yet") from None
-            return self._version
-        if self._version is None or self._version.table is not table:
-            log.info("serving version %s", table.version)
-            self._version = _Version(table)
+        if self._version is None or time.monotonic() >= self._looked + LOOK:
+            self._looked = time.monotonic()
+            try:
+                table = self._store.table
+                if self._version is None or self._version.table is not table:
+                    log.info("serving version %s", table.version)
+                    self._version = _Version(table)
+            except (ServingError, sqlite3.Error, OSError, KeyError) as error:
+                if str(error) != self._fault:  # once, not at each request
+                    self._fault = str(error)
+                    log.error("no new version: %s", error)
+        if self._version is None:
+            raise HTTPException(503, "there are no recommendations yet")
         return self._version
 
 
@@ -218,14 +212,10 @@ def create_app(
     served = _Served(Path(folder))
     reader = Reader(redis_url) if redis_url else None
     registry = CollectorRegistry()
-    answers = cache(
-        Counter(
-            "recommendations", "Lists by source and store", ["source", "store"], registry=registry
-        ).labels
-    )
-    seconds = Histogram(
-        "request_seconds", "Requests by route and status", ["route", "status"], registry=registry
-    )
+    by = ["source", "store"], ["route", "status"]
+    counted = Counter("recommendations", "Lists by source and store", by[0], registry=registry)
+    answers = cache(counted.labels)
+    seconds = Histogram("request_seconds", "By route and status", by[1], registry=registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -247,9 +237,9 @@ def create_app(
     app = FastAPI(
         title="Recommendations", lifespan=lifespan, docs_url=None, redoc_url=None,
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
+        exception_handlers=dict.fromkeys(_ERRORS, _problem),
     )  # fmt: skip
     app.add_middleware(_Measured, seconds=seconds)
-    _add_problems(app)
     guard = [Depends(_key_check(api_key))] if api_key else []
 
     @app.get("/recommendations/{user_id:path}", response_model=Recommendations, dependencies=guard)
@@ -343,27 +333,15 @@ def _key_check(api_key: str) -> Any:
     return check
 
 
-def _add_problems(app: FastAPI) -> None:
-    """Answer every error with a problem that repeats nothing of the server's inside."""
-
-    def problem(status: int, detail: str, headers: Any = None, **more: object) -> Response:
-        content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-        content |= {"detail": detail, **more}
-        return Response(json.dumps(content), status, headers, _PROBLEM_JSON)
-
-    @app.exception_handler(StarletteHTTPException)
-    async def refused(request: Request, error: StarletteHTTPException) -> Response:
-        return problem(error.status_code, error.detail, error.headers)
-
-    @app.exception_handler(ServingError)
-    async def unknown(request: Request, error: ServingError) -> Response:
-        return problem(404, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
+async def _problem(request: Request, error: Exception) -> Response:
+    """The answer to an error, which repeats nothing of the server's inside."""
+    status, detail, headers = 500, "the server failed; its log says why", None
+    if isinstance(error, StarletteHTTPException):
+        status, detail, headers = error.status_code, error.detail, error.headers
+    elif isinstance(error, ServingError):
+        status, detail = 404, str(error)
+    elif isinstance(error, RequestValidationError):
         found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
-        return problem(422, "; ".join(f"{where}: {what}" for where, what in found))
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        return problem(500, "the server failed; its log says why")
+        status, detail = 422, "; ".join(f"{where}: {what}" for where, what in found)
+    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    return Response(json.dumps({**content, "detail": detail}), status, headers, _PROBLEM_JSON)

@@ -138,15 +138,9 @@ def _card(table: Table) -> None:
     if rows:
         st.dataframe(pd.DataFrame(rows.values()), hide_index=True, row_height=28)
     settings = ", ".join(f"{name} = {value}" for name, value in table.facts["settings"].items())
-    facts = {**table.facts, "settings": settings}
-    card = pd.DataFrame(
-        [
-            (name.replace("_", " "), str(value))
-            for name, value in facts.items()
-            if name != "metrics"
-        ],
-        columns=["Fact", "Value"],
-    )
+    facts = pd.Series({**table.facts, "settings": settings}).drop("metrics").astype(str)
+    names = facts.index.str.replace("_", " ")
+    card = pd.DataFrame({"Fact": names, "Value": facts.to_numpy()})
     st.dataframe(card, hide_index=True, row_height=28, height="content")
 
 

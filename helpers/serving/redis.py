@@ -24,17 +24,10 @@ from helpers.serving.table import ServingError, Table, User
 KEY = "recs"
 """The hash. Several data sets in one server need one database each: ``redis://host:6379/1``."""
 
-BATCH = 1_000
-"""Users in one command."""
-
-TIMEOUT = 0.05
-"""Seconds until a reader no longer waits for Redis."""
-
-PAUSE = 1.0
-"""Seconds in which Redis is not asked again after it did not answer."""
-
-LEFTOVER = 3_600
-"""Seconds after which Redis itself removes what a killed publisher left."""
+BATCH = 1_000  # users in one command
+TIMEOUT = 0.05  # seconds until a reader no longer waits for Redis
+PAUSE = 1.0  # seconds in which Redis is not asked again after it did not answer
+LEFTOVER = 3_600  # seconds after which Redis itself removes what a killed publisher left
 
 
 def publish(table: Table, url: str) -> None:

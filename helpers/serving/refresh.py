@@ -12,24 +12,17 @@ from filelock import FileLock, Timeout
 from scipy.sparse import csr_matrix
 
 from helpers import cleaning, datasets, io, metrics, production, recommend
-from helpers.datasets import Dataset, cleaned, own
+from helpers.datasets import Dataset, RawLog, cleaned, own
 from helpers.io import DatasetError
 from helpers.production import K, Production
 from helpers.serving import table
 from helpers.serving.table import ServingError, Table
 from helpers.serving.window import Window, fetch, hidden
 
-MARGIN = 0.05
-"""Share of the served model's nDCG that a new one may lose."""
-
-LEAST_USERS = 30
-"""With fewer users a comparison says nothing."""
-
-VOLUME = 5
-"""The newest day may have so many times more or fewer rows than the median day before."""
-
-MEDIAN_OF = 7, 28
-"""How many days before the newest the median is of: at least, and at most."""
+MARGIN = 0.05  # share of the served model's nDCG that a new one may lose
+LEAST_USERS = 30  # with fewer users a comparison says nothing
+VOLUME = 5  # the newest day may have so many times more or fewer rows than the median day before
+MEDIAN_OF = 7, 28  # how many days before the newest the median is of: at least, and at most
 
 MOST_UNKNOWN = 0.5
 """Share of the newest day's rows that may be about items which the served model does not know."""
@@ -147,8 +140,8 @@ def refresh(
             return {**record, "decision": "nothing new", "reasons": []}
         events, start = window.read(), None
         found = cleaning.clean(events)
-        report, said = found.report.to_json(), f"{name}, by day"
-        data = cleaned.to_dataset(found.frame, report, to.name, said, name, state)
+        raw = RawLog(name=to.name, description=f"{name}, by day", origin=name, sha256=state)
+        data = cleaned.to_dataset(raw, found.frame, found.report.to_json())
         if items:
             data = own.with_items(data, Path(items))
         if served:

@@ -9,26 +9,6 @@ from helpers.serving.table import ServingError
 PARTS = ("Dockerfile", ".dockerignore", "LICENSE", "pyproject.toml", "requirements.txt", "helpers")
 """What the image is made of; no data is among it."""
 
-README = """\
----
-title: Recommendations with ALS
-emoji: 🎬
-colorFrom: blue
-colorTo: gray
-sdk: docker
-app_port: 7860
-license: mit
----
-
-A dashboard of recommendations for implicit feedback with alternating least squares: lists with
-reasons beside the popular list, similar items, items folded in, and a model card.
-
-The first start fetches MovieLens 100K from its publisher or a mirror, and fits the model. The
-ratings are not part of this repository: they are © GroupLens, University of Minnesota, for
-research, and may not be redistributed (F. M. Harper and J. A. Konstan, 2015, The MovieLens
-Datasets: History and Context, https://doi.org/10.1145/2827872).
-"""
-
 
 def write(folder: Path) -> None:
     """Write the folder, whole or not at all.
@@ -57,4 +37,4 @@ def write(folder: Path) -> None:
                 shutil.copytree(root / name, draft / name, ignore=without)
             else:
                 shutil.copy(root / name, draft / name)
-        io.write_text(draft / "README.md", README)
+        shutil.copy(Path(__file__).with_suffix(".md"), draft / "README.md")

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +27,8 @@ LISTED = 100
 """Items stored for each user, item and popular list: more than is shown, since some are filtered
 when they are read."""
 
-KEPT = 3
-"""Versions that stay in the folder."""
-
-MAPPED = 1 << 40
-"""Bytes of a file that may be mapped into memory instead of read: all of it."""
+KEPT = 3  # versions that stay in the folder
+MAPPED = 1 << 40  # bytes of a file that may be mapped into memory instead of read: all of it
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -153,20 +151,19 @@ class Table:
         if category not in self._popular:
             known = ", ".join(sorted(filter(None, self._popular))) or "none"
             raise ServingError(f"category is {category!r}, expected one of: {known}")
-        items: list[int] = []
-        scores: list[float] = []
-        if user is not None and (out or category):
+        popular = zip(*self._popular[category], strict=True)
+        if user is None:
+            return Answer("popular", *self._choose(popular, n, out, ""))
+        if out or category:
             listed = zip(user.items, user.scores, strict=True)
             items, scores = self._choose(listed, n, out, category)
-        elif user is not None:  # nothing to filter, the usual case
+        else:  # nothing to filter, the usual case
             items, scores = list(user.items[:n]), list(user.scores[:n])
-        n_model = len(items)
-        if n_model < n:
-            out = out.union(items, user.seen if user is not None else ())
-            more = self._choose(zip(*self._popular[category], strict=True), n - n_model, out, "")
+        missing = n - len(items)
+        if missing:
+            more = self._choose(popular, missing, out.union(items, user.seen), "")
             items, scores = items + more[0], scores + more[1]
-        source = "popular" if user is None else "ALS"
-        return Answer(source, items, scores, 0 if user is None else len(items) - n_model)
+        return Answer("ALS", items, scores, len(items) - n + missing)
 
     def fold_in(self, basket: Collection[int], n: int = LISTED) -> User:
         """A user with these items, who need not be known, by one exact solve.
@@ -180,10 +177,8 @@ class Table:
         factors = self.model.recalculate_user(0, row)
         scores = (self.model.item_factors @ factors)[None]
         items, best = recommend.rank_items(scores, min(n, len(self.item_ids)), row)
-        left = items[0] >= 0
-        return User(
-            items[0][left].tolist(), best[0][left].tolist(), seen.tolist(), weights.tolist()
-        )
+        left = items >= 0
+        return User(items[left].tolist(), best[left].tolist(), seen.tolist(), weights.tolist())
 
     def explain(self, user: User, item: int, n: int = 5) -> tuple[float, list[tuple[int, float]]]:
         """The model's score of an item, and the ``n`` items of the history that add most to it."""
@@ -200,20 +195,15 @@ class Table:
         return model
 
     def _choose(
-        self,
-        listed: Iterable[tuple[int, float]],
-        n: int,
-        out: Collection[int],
-        category: str,
+        self, listed: Iterable[tuple[int, float]], n: int, out: Collection[int], category: str
     ) -> tuple[list[int], list[float]]:
-        items, scores = [], []
-        for item, score in listed:
-            if item not in out and (not category or category in self.categories[item]):
-                items.append(item)
-                scores.append(score)
-                if len(items) == n:
-                    break
-        return items, scores
+        left = (
+            (item, score)
+            for item, score in listed
+            if item not in out and (not category or category in self.categories[item])
+        )
+        chosen = list(islice(left, n))
+        return [item for item, _ in chosen], [score for _, score in chosen]
 
     def _row(self, items: np.ndarray, weights: np.ndarray) -> csr_matrix:
         return csr_matrix(
@@ -320,10 +310,8 @@ def _write(made: Production, path: Path, card: Mapping[str, Any]) -> None:
     data, factors = made.interactions, np.asarray(made.model.item_factors, dtype=np.float64)
     items = made.items.drop_duplicates("item_id").set_index("item_id").reindex(data.item_ids)
     categories = items["genres"].fillna("") if "genres" in items else [""] * data.n_items
-    columns = (
-        data.item_ids, recommend.item_titles(made.items, data.item_ids), categories,
-        data.item_counts.tolist(),
-    )  # fmt: skip
+    titles = recommend.item_titles(made.items, data.item_ids)
+    columns = (range(data.n_items), data.item_ids, titles, categories, data.item_counts.tolist())
     facts = {
         **card,
         "dataset": made.dataset,
@@ -341,14 +329,11 @@ def _write(made: Production, path: Path, card: Mapping[str, Any]) -> None:
         connection.executescript(_SCHEMA)
         values = {"card": json.dumps(facts, allow_nan=False), "item_factors": factors.tobytes()}
         connection.executemany("INSERT INTO facts VALUES (?, ?)", values.items())
-        rows = zip(
-            range(data.n_items), *columns, *zip(*_similar(factors), strict=True), strict=True
-        )
+        rows = zip(*columns, *zip(*_similar(factors), strict=True), strict=True)
         connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         connection.executemany("INSERT INTO users VALUES (?, ?, ?, ?, ?)", _users(made))
-        connection.executemany(
-            "INSERT INTO popular VALUES (?, ?, ?)", _popular(made, np.asarray(categories))
-        )
+        popular = _popular(made, np.asarray(categories))
+        connection.executemany("INSERT INTO popular VALUES (?, ?, ?)", popular)
     connection.close()
 
 
