@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import nbformat
 import pandas as pd
 import pytest
+from filelock import FileLock
 from notebook_fixtures import STANDARD, outputs, save_runnable
 
 from helpers import __main__ as cli
@@ -248,17 +249,15 @@ def test_a_failure_ends_one_report_and_those_that_need_it(
 
 
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, loaded: list[Any]) -> None:
-    second = (
-        "from pathlib import Path; from helpers import portfolio; portfolio.run(root=Path('..'))"
-    )
-    look = f"import subprocess, sys; done = subprocess.run([sys.executable, '-c', {second!r}], "
-    look += "capture_output=True, text=True); print(done.stderr.splitlines()[-1])"
+    look = "import filelock; filelock.FileLock('../data/processed/.lock').acquire(timeout=0)"
     save_runnable(tmp_path, "01_first", look)
-    outcome = portfolio.run(root=tmp_path)
-    assert outcome.failed == []
-    said = "".join(outputs(executed(tmp_path, "01_first")))
-    assert "PortfolioError: another run is going on in" in said
-    assert portfolio.run(root=tmp_path).failed == []  # and after it, the next one
+    [failed] = portfolio.run(root=tmp_path).failed
+    assert "Timeout: The file lock" in failed  # it is locked while the notebooks run
+    with (
+        FileLock(tmp_path / "data" / "processed" / ".lock", timeout=0),  # and no longer
+        pytest.raises(PortfolioError, match="another run is going on in"),
+    ):
+        portfolio.run(root=tmp_path)
 
 
 def test_reports_are_published_whole_or_not_at_all(
