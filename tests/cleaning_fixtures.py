@@ -111,7 +111,7 @@ COLUMNS = ("user", "item", "time", "event", "qty", "price", "order", "title")
 
 
 @st.composite
-def dirty_logs(draw: st.DrawFn, max_size: int = 14) -> list[list[str]]:
+def dirty_logs(draw: st.DrawFn, max_size: int = 30) -> list[list[str]]:
     """Rows of text with every kind of dirt, and one that no rule removes."""
     cells = (
         st.sampled_from(["u1", "u1", "u2", " u1 ", "ü", "17850.0", "17850", "", "NULL", "a\0b"]),
@@ -145,9 +145,9 @@ SOUND_LINES = [
 
 
 def damaged(seed: int) -> bytes:
-    """A CSV of :data:`SOUND_LINES` in which some lines are damaged in one of thirteen ways."""
+    """A CSV of :data:`SOUND_LINES`, each after the seed, some damaged in one of thirteen ways."""
     rng = random.Random(seed)
-    lines = [b"user,item,time,event,title", *(line.encode() for line in SOUND_LINES)]
+    lines = [b"user,item,time,event,title", *(f"{seed}{line}".encode() for line in SOUND_LINES)]
     for _ in range(rng.randint(1, 6)):
         number = rng.randrange(1, len(lines))
         line = lines[number]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from helpers.cleaning import Cleaned, clean
 
-FEW = settings(max_examples=6)
+FEW = settings(max_examples=3)
 
 
 def cleaned_csv(rows: list[list[str]], folder: Path, **options: object) -> Cleaned:
@@ -84,7 +84,7 @@ def test_threads_change_nothing(rows: list[list[str]], threads: int) -> None:
 
 
 @FEW
-@given(dirty_logs(), st.sets(st.integers(1, 14), max_size=3), st.sampled_from(["csv", "parquet"]))
+@given(dirty_logs(), st.sets(st.integers(1, 30), max_size=3), st.sampled_from(["csv", "parquet"]))
 def test_cutting_the_log_into_files_changes_nothing(
     rows: list[list[str]], cuts: set[int], kind: str
 ) -> None:

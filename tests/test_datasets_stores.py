@@ -241,8 +241,8 @@ def test_the_spelling_of_the_mirror_is_what_excel_writes(lines: pd.DataFrame) ->
     """So that the rebuilt bytes of the whole file can be those whose hash is known."""
     raw = (DATA / "raw" / "online-retail" / "online_retail.csv").read_bytes()
     assert as_csv(lines) == raw
-    numbers = lines["UnitPrice"].map(float).map(online_retail._cell)
-    assert numbers.equals(lines["UnitPrice"])
+    prices = lines["UnitPrice"].drop_duplicates()
+    assert prices.map(float).map(online_retail._cell).equals(prices)
     times = lines["InvoiceDate"].drop_duplicates()
     parsed = [datetime.strptime(time, "%m/%d/%Y %H:%M") for time in times]
     assert [online_retail._cell(time) for time in parsed] == times.tolist()

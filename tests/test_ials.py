@@ -1,6 +1,5 @@
 """IALS against dense algebra, stock implicit, irspack, and its own promises."""
 
-import os
 import re
 import subprocess
 import sys
@@ -421,7 +420,7 @@ def test_a_generator_as_random_state_is_used_and_not_saved(tmp_path):
     assert IALS.load(str(tmp_path / "model.npz")).random_state is None
 
 
-def test_a_second_process_does_not_compile_again(tmp_path):
+def test_a_second_process_does_not_compile_again():
     program = (
         "import numpy as np\n"
         "from scipy.sparse import csr_matrix\n"
@@ -431,13 +430,12 @@ def test_a_second_process_does_not_compile_again(tmp_path):
         "for kernel in (kernels.exact, kernels.conjugate_gradient):\n"
         "    print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))"
     )
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for steps in (0, 3):  # this process compiles, unless one before it has
+        IALS(2, cg_steps=steps).fit(csr_matrix(np.eye(3)), show_progress=False)
     command = [sys.executable, "-c", program]
-    found = [
-        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
-    assert found == ["0 1\n0 1\n", "1 0\n1 0\n"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == (
+        "1 0\n1 0\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -104,27 +104,20 @@ def test_the_committed_notebooks_are_untouched(shop, project, root):
         assert (project / "notebooks" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_log_without_times_and_with_two_colons_runs(project):
-    _, log = rows(seed=1)
+def test_a_log_without_times_runs_with_two_colons_few_iterations_and_any_letters(project):
+    _, log = rows(n_rows=1_000, seed=1)
     path = project / "ratings.dat"
     lines = (f"{who}::{what}" for who, what in log.itertuples(index=False))
     path.write_text("user::item\n" + "\n".join(lines) + "\n")
-    outcome = portfolio.run(str(path), numbers=[1, 2], root=project)
+    titles = pd.DataFrame({"id": log["what"].unique(), "title": "片仮名 \U0001f980"})
+    titles.to_csv(project / "titles.csv", index=False)
+    outcome = portfolio.run(
+        str(path), items=str(project / "titles.csv"), settings={"iterations": "1"},
+        numbers=[1, 2, 3], root=project,
+    )  # fmt: skip
     assert outcome.failed == []
     assert any("time" in sentence for sentence in outcome.skipped)
     assert found(outcome, NAMES[0])[1]["Rows in the log"] == len(log)
-
-
-def test_few_iterations_and_any_letters_leave_no_warning_on_a_page(project):
-    _, log = rows(n_rows=1_000, seed=2)
-    log.to_csv(project / "letters.csv", index=False)
-    titles = pd.DataFrame({"id": log["what"].unique(), "title": "片仮名 \U0001f980"})
-    titles.to_csv(project / "letters titles.csv", index=False)
-    outcome = portfolio.run(
-        str(project / "letters.csv"), columns="user=who,item=what", numbers=[1, 2, 3],
-        items=str(project / "letters titles.csv"), settings={"iterations": "1"}, root=project,
-    )  # fmt: skip
-    assert outcome.failed == []
     page = (outcome.index.parent / "03_als_training.html").read_text(encoding="utf-8")
     for text in ("nan%", "Warning", "site-packages", "ipykernel_"):
         assert text not in page

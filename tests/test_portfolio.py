@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from unittest.mock import Mock
 import nbformat
 import pandas as pd
 import pytest
+from filelock import FileLock
 from notebook_fixtures import STANDARD, outputs, save_runnable
 
 from helpers import __main__ as cli
@@ -249,17 +249,15 @@ def test_a_failure_ends_one_report_and_those_that_need_it(
 
 
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, loaded: list[Any]) -> None:
-    second = (
-        "from pathlib import Path; from helpers import portfolio; portfolio.run(root=Path('..'))"
-    )
-    look = f"import subprocess, sys; done = subprocess.run([sys.executable, '-c', {second!r}], "
-    look += "capture_output=True, text=True); print(done.stderr.splitlines()[-1])"
+    look = "import filelock; filelock.FileLock('../data/processed/.lock').acquire(timeout=0)"
     save_runnable(tmp_path, "01_first", look)
-    outcome = portfolio.run(root=tmp_path)
-    assert outcome.failed == []
-    said = "".join(outputs(executed(tmp_path, "01_first")))
-    assert "PortfolioError: another run is going on in" in said
-    assert portfolio.run(root=tmp_path).failed == []  # and after it, the next one
+    [failed] = portfolio.run(root=tmp_path).failed
+    assert "Timeout: The file lock" in failed  # it is locked while the notebooks run
+    with (
+        FileLock(tmp_path / "data" / "processed" / ".lock", timeout=0),  # and no longer
+        pytest.raises(PortfolioError, match="another run is going on in"),
+    ):
+        portfolio.run(root=tmp_path)
 
 
 def test_reports_are_published_whole_or_not_at_all(
@@ -390,21 +388,18 @@ def test_saving_in_place_is_stable_and_refuses_stderr_and_errors(tmp_path: Path)
 
 
 INTERRUPTED = """
-import signal, sys
-from pathlib import Path
-for each in (signal.SIGINT, signal.SIGTERM):  # as helpers.__main__ does
-    signal.signal(each, signal.default_int_handler)
-sys.path.insert(0, sys.argv[2])
+import runpy, sys
+sys.path.insert(0, sys.argv[1])
 from test_portfolio import dataset
-from helpers import portfolio
-portfolio.datasets.load = lambda *args, **given: dataset()
-portfolio.run(root=Path(sys.argv[1]))
+from helpers import datasets
+datasets.load = lambda *args, **given: dataset()
+sys.argv = ["helpers", "run"]
+runpy.run_module("helpers", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_ends_the_kernels_and_keeps_what_is_done(
-    tmp_path: Path, loaded: list[Any], stop: signal.Signals
+    tmp_path: Path, loaded: list[Any]
 ) -> None:
     save_runnable(tmp_path, "01_first", "print(1)")
     hang = (
@@ -416,7 +411,8 @@ def test_a_stopped_run_ends_the_kernels_and_keeps_what_is_done(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(tmp_path), str(Path(__file__).parent)],
+        [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent)],
+        cwd=tmp_path,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "TMPDIR": str(scratch)},
     )
@@ -426,8 +422,8 @@ def test_a_stopped_run_ends_the_kernels_and_keeps_what_is_done(
             break
         time.sleep(0.1)
     assert process.poll() is None
-    process.send_signal(stop)
-    assert process.wait(60) != 0
+    process.terminate()  # as Ctrl-C does, which is Python's own
+    assert process.wait(60) == 130
     assert [*scratch.iterdir()] == []
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)

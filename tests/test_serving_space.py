@@ -8,13 +8,24 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 
 from helpers import __main__ as cli
 from helpers.serving import space
+
+REFUSE = """
+import sys
+class Refuse:
+    def find_spec(self, name, *_):
+        if name in REFUSED:
+            raise ModuleNotFoundError(f"the image has no {name}", name=name)
+sys.meta_path.insert(0, Refuse())
+"""
 
 
 def steps(path: Path) -> list[tuple[str, str]]:
@@ -140,12 +151,17 @@ def test_compose_starts_what_there_is(root: Path) -> None:
 
 
 def test_the_image_serves_the_dashboard(tmp_path: Path, pushed: Path) -> None:
-    """Every step of the Dockerfile but apt's, in an environment and a folder of its own."""
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "environment"], check=True)
-    path = f"{tmp_path / 'environment' / 'bin'}:/usr/bin:/bin"
-    machine = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    app, given = tmp_path / "app", machine | {"PATH": path}
+    """Every step of the Dockerfile but apt's, in a folder of its own.
+
+    The packages are resolved and not installed: this environment has them, and refuses all others.
+    """
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    app, site = tmp_path / "app", tmp_path / "site"
+    given = os.environ | {"PATH": path, "PYTHONPATH": str(site)}
+    given["NUMBA_DISABLE_JIT"] = "1"  # a copy would compile its kernels again
     app.mkdir()
+    site.mkdir()
+    said = ""
     for name, rest in steps(pushed / "Dockerfile"):
         if name == "COPY":
             *sources, target = rest.split()
@@ -153,10 +169,22 @@ def test_the_image_serves_the_dashboard(tmp_path: Path, pushed: Path) -> None:
                 copy = shutil.copytree if (pushed / source).is_dir() else shutil.copy
                 copy(pushed / source, app / target)
         elif name == "RUN" and "apt-get" not in rest:  # that would change this machine
+            step = rest.replace("-m pip install", "-m pip install --dry-run")
+            step = step.replace("uv pip install", "uv pip install --dry-run --target=none")
             done = subprocess.run(
-                ["sh", "-ec", rest], cwd=app, env=given, capture_output=True, text=True
+                ["sh", "-ec", step], cwd=app, env=given, capture_output=True, text=True
             )
             assert done.returncode == 0, done.stderr
+            said += done.stderr
+    installed = {canonicalize_name(name) for name in re.findall(r"^ \+ (.+)==", said, re.M)}
+    assert {"implicit", "streamlit"} <= installed
+    refused = {
+        module
+        for module, packages in packages_distributions().items()
+        if installed.isdisjoint(map(canonicalize_name, packages))
+    }
+    assert {"pytest", "playwright"} <= refused
+    (site / "sitecustomize.py").write_text(f"REFUSED = {refused - {'helpers'}}{REFUSE}")
     log = "".join(f"u{n},i{n % 5},1700000000\nu{n},i{n % 3},1700000001\n" for n in range(30))
     (app / "log.csv").write_text(f"user,item,time\n{log}")
     with socket.create_server(("127.0.0.1", 0)) as free:

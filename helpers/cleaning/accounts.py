@@ -116,7 +116,7 @@ def classify(connection: Connection, rules: "Rules") -> pd.DataFrame:
     n_views = scalar(connection, "SELECT count(*) FROM actions WHERE event = 'view'")
     shares = 1 + n_views // ROWS  # of the users, so a large log needs no more memory
     found = []
-    for share in range(shares if n_views else 0):
+    for share in range(shares if n_views >= fewest else 0):  # else nobody has enough views
         actions = f"(FROM actions WHERE hash(user_id) % {shares} = {share})"
         views = f"(FROM {actions} WHERE event = 'view')"
         query = _SQL.format(views=views, actions=actions, of_day=_OF_DAY)
