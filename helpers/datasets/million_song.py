@@ -28,8 +28,8 @@ ADDRESSES = (
     f"http://labrosa.ee.columbia.edu/millionsong/sites/default/files/challenge/{ARCHIVE}",
 )
 MD5 = "fadbc813c11881b3147af3c26006335f"
-"""Of the archive, as the code of a study with it has it (eldrin/MTLMusicRepresentation-PyTorch on
-GitHub); its publisher states none."""
+"""Of the archive, from the code of a study that used it (eldrin/MTLMusicRepresentation-PyTorch on
+GitHub); no checksum of its publisher was found."""
 
 SCHEMA = pa.schema({"user_id": pa.string(), "item_id": pa.string(), "value": pa.int32()})
 CHUNK, BLOCK = 1 << 16, 1 << 25
@@ -39,7 +39,7 @@ CHUNK, BLOCK = 1 << 16, 1 << 25
 def raw(data_dir: Path) -> RawLog:
     """The log as Parquet, fetched where it is not there and verified each time."""
     folder = data_dir / "raw" / NAME
-    if not folder.is_dir():
+    if not (folder / "source.json").is_file():
         with io.writing(folder):
             _fetch(folder)
     digest = io.read_json(folder / "source.json")["sha256"]
@@ -133,7 +133,7 @@ def synthesize(path: Path, n_rows: int, seed: int = 0) -> None:
     are as many as in the real log. Songs are drawn with probability ``1 / (rank + 50)``, so that
     the first has a tenth of the users, and each is in the log; activity is a power law of exponent
     1.5. No pair is there twice, and there are no tastes: it is for time and memory, not quality.
-    The file depends on ``n_rows`` and ``seed`` alone, and memory does not grow with it.
+    The rows depend on ``n_rows`` and ``seed`` alone. A million rows are held in memory at a time.
     """
     if n_rows < 10_000:
         raise ValueError(f"n_rows is {n_rows}, expected 10,000 or more")
