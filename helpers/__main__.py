@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-DATASETS = ("movielens-100k", "movielens-1m", "online-retail", "store-simulated")
+DATASETS = ("movielens-100k", "movielens-1m", "online-retail", "store-simulated", "million-song")
 
 EXTRA = ("fastapi", "prometheus_client", "redis", "streamlit", "uvicorn")
 """What the extra ``serve`` brings."""
@@ -83,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--settings", default="", help="of that run")
     data = add(_datasets, "list the data sets, or fetch those named")
     data.add_argument("names", nargs="*", metavar="name")
+    made = add(_synthesize, "write a log as large as the Million Song data, for load tests")
+    made.add_argument("--rows", type=int, default=48_373_586, help="(%(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    made.add_argument("--to", type=Path, required=True, help="the Parquet file")
     save = add(_notebooks, "execute the notebooks and save them in place")
     save.add_argument("numbers", nargs="*", type=int, metavar="number")
     add(_readme, "write the generated parts of the README")
@@ -251,6 +255,12 @@ def _datasets(options: argparse.Namespace) -> None:
         if options.names:
             datasets.load(name)
         print(f"{name}: {datasets.describe(name)}")
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    from helpers.datasets.million_song import synthesize
+
+    synthesize(options.to, options.rows, options.seed)
 
 
 def _refresh(options: argparse.Namespace) -> bool:

@@ -219,6 +219,7 @@ def test_names_and_descriptions() -> None:
         "movielens-1m",
         "online-retail",
         "store-simulated",
+        "million-song",
     ]
     assert datasets.names()[0] == datasets.DEFAULT
     # What a reader must know before using it stands in the first line that he sees.
@@ -227,6 +228,7 @@ def test_names_and_descriptions() -> None:
         "movielens-1m": "not to be redistributed",
         "online-retail": "CC BY 4.0",
         "store-simulated": "SIMULATED",
+        "million-song": "for research",
     }.items():
         assert words in datasets.describe(name)
 

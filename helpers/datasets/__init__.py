@@ -10,7 +10,7 @@ from pathlib import Path
 from helpers import cleaning
 from helpers.cleaning.columns import ROLES, parse_columns
 from helpers.cleaning.reading import suffix
-from helpers.datasets import cleaned, movielens, online_retail, own, simulated
+from helpers.datasets import cleaned, million_song, movielens, online_retail, own, simulated
 from helpers.datasets.shapes import Dataset, RawLog
 from helpers.io import DatasetError
 
@@ -22,7 +22,7 @@ _RESERVED = ("results", "figures")  # folders of reports/ that no data set may b
 
 _PUBLISHED = (movielens.ML_100K, movielens.ML_1M, online_retail.PUBLISHED)
 _KNOWN = {each.name: (each.description, each.raw) for each in _PUBLISHED}
-_KNOWN[simulated.NAME] = (simulated.DESCRIPTION, simulated.raw)
+_KNOWN |= {each.NAME: (each.DESCRIPTION, each.raw) for each in (simulated, million_song)}
 
 
 def load(

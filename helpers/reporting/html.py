@@ -26,6 +26,7 @@ DATASET_NAMES = {
     "movielens-1m": "MovieLens 1M",
     "online-retail": "UCI Online Retail",
     "store-simulated": "Simulated store",
+    "million-song": "Million Song",
 }
 
 _PAGES = Environment(
