@@ -10,6 +10,7 @@ The course's 192 models, each fitted on three folds, resumable after any interru
 """
 
 import argparse
+import atexit
 import json
 import os
 import re
@@ -19,9 +20,7 @@ import sys
 import tempfile
 import time
 import warnings
-import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -39,20 +38,17 @@ try:
     from pyspark.errors import PySparkException
     from pyspark.ml.evaluation import Evaluator
     from pyspark.ml.recommendation import ALS, ALSModel
-    from pyspark.sql import Column, DataFrame, SparkSession, Window
+    from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql import functions as F  # noqa: N812
 except ModuleNotFoundError as error:
     how = f'{error.name} is not installed: run `make`, or pip install "helpers[spark]"'
     raise ModuleNotFoundError(how, name=error.name) from error
 
-JAVA = 17
-"""The oldest version of Java that Spark runs on."""
+JAVA = 17  # the oldest that Spark runs on
 
-GRID: dict[str, list[float]] = {
-    "rank": [10, 20, 30, 40], "maxIter": [10, 20, 30, 40],
-    "regParam": [0.05, 0.1, 0.15], "alpha": [20, 40, 60, 80],
-}  # fmt: skip
-"""The 192 models of the PySpark course project."""
+# The 192 models of the PySpark course project.
+GRID: dict[str, list[float]] = {"rank": [10, 20, 30, 40], "maxIter": [10, 20, 30, 40]}
+GRID |= {"regParam": [0.05, 0.1, 0.15], "alpha": [20, 40, 60, 80]}
 
 _NAMES = {
     "Spark": ("rank", "maxIter", "regParam", "alpha"),
@@ -100,20 +96,14 @@ def session(
     is_local = master.startswith("local")
     running = SparkContext._active_spark_context
     if running is not None and running.master != master:
-        raise SparkError(
-            f"master is {master!r}, but a session on {running.master!r} runs in this process; "
-            "call stop() on it first"
-        )
+        raise SparkError(f"a session on {running.master!r} runs already; call its stop() first")
     if checkpoints is None and not is_local:
-        raise SparkError(
-            f"master is {master!r} and checkpoints is not given, expected a folder that all "
-            "machines of the cluster share, such as hdfs:///tmp/checkpoints"
-        )
+        raise SparkError(f"checkpoints is None: {master!r} needs a folder that its machines share")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if is_local:  # else the host name decides, which may not lead back to this machine
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     work = Path(tempfile.mkdtemp(prefix="spark-"))
-    weakref.finalize(SparkSession, shutil.rmtree, work, ignore_errors=True)  # when Python ends
+    atexit.register(shutil.rmtree, work, ignore_errors=True)
     said = work / "spark.log"
     settings: dict[str, bool | float | int | str | None] = {
         "spark.driver.memory": memory, "spark.ui.enabled": "false",
@@ -121,12 +111,18 @@ def session(
         "spark.sql.session.timeZone": "UTC", "spark.sql.legacy.parquet.nanosAsLong": "true",
         "helpers.log": str(said), **(config or {}),
     }  # fmt: skip
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
+    before = os.dup(2)
     try:
-        with _stderr_into(said):
-            started = SparkSession.builder.master(master).config(map=settings).getOrCreate()
+        with said.open("w") as log:  # what starts meanwhile writes there for all its life
+            os.dup2(log.fileno(), 2)
+        started = SparkSession.builder.master(master).config(map=settings).getOrCreate()
     except Exception as error:
         last = said.read_text(errors="replace").strip()[-1_000:]
         raise SparkError(f"Spark did not start on {master!r} ({error}); it said: {last}") from error
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
     started.sparkContext.setCheckpointDir(checkpoints or str(work / "checkpoints"))
     return started
 
@@ -134,34 +130,16 @@ def session(
 def _check_java() -> None:
     """Refuse to go on without Java: Spark itself would say that a gateway exited."""
     home = os.environ.get("JAVA_HOME")
-    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
-    try:
-        run = subprocess.run([java or "java", "-version"], capture_output=True, text=True)
-        found = re.search(r'version "(?:1\.)?(\d+)', run.stderr)
-    except OSError:
-        found = None
+    java = shutil.which("java", path=str(Path(home, "bin")) if home else None)
+    said = subprocess.run([java, "-version"], capture_output=True, text=True).stderr if java else ""
+    found = re.search(r'version "(?:1\.)?(\d+)', said)
     if found is None or int(found[1]) < JAVA:
-        what = f"Java {found[1]}" if found else "no Java"
         raise SparkError(
-            f"Spark needs Java {JAVA} or newer, and found {what} ({java or 'none in PATH'}). "
-            f"Debian: sudo apt install openjdk-{JAVA}-jre-headless; macOS: brew install "
-            f"openjdk@{JAVA}; conda: conda install -c conda-forge openjdk={JAVA}. "
-            "Where it is elsewhere, set JAVA_HOME to its folder"
+            f"Spark needs Java {JAVA} or newer and found {found[1] if found else 'none'} "
+            f"(JAVA_HOME is {home!r}, java is {java!r}). Install it. Debian: "
+            f"sudo apt install openjdk-{JAVA}-jre-headless; macOS: brew install openjdk@{JAVA}; "
+            f"conda: conda install -c conda-forge openjdk={JAVA}. Or set JAVA_HOME to its folder"
         )
-
-
-@contextmanager
-def _stderr_into(path: Path) -> Iterator[None]:
-    """A program that is started meanwhile writes there for all its life, not into a notebook."""
-    before = os.dup(2)
-    try:
-        with path.open("w") as log, warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # about pandas 3; no pandas is used
-            os.dup2(log.fileno(), 2)
-            yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,11 +204,9 @@ def read(
     """
     roles = {role: LOG_ROLES[role] for role in ("user", "item", "value", "timestamp")}
     try:
-        if found := re.search(r"\.(csv|tsv)\b", path):
-            separator = "\t" if found[1] == "tsv" else ","
-            raw = session.read.csv(path, header=True, sep=separator, escape='"')
-        else:
-            raw = session.read.parquet(path)
+        kind = "csv" if re.search(r"\.[ct]sv\b", path) else "parquet"
+        separator = "\t" if ".tsv" in path else ","
+        raw = session.read.load(path, kind, header=True, escape='"', sep=separator)
         column = resolve_columns(raw.columns, columns or {}, roles=roles)
     except (PySparkException, io.DatasetError) as error:
         raise io.DatasetError(f"{path}: {error}") from error
@@ -238,18 +214,18 @@ def read(
     typed = {"value": text["value"].try_cast("double") if "value" in text else F.lit(1.0)}
     for role in ("user", "item"):  # a whole number that was stored as a float loses its .0
         typed[f"{role}_id"] = F.regexp_replace(text[role], r"^(-?\d+)\.0+$", "$1")
+    unreadable = F.coalesce(F.abs("value") > LARGEST, F.lit(True))
     if "timestamp" in text:
         typed["timestamp"] = _moment(text["timestamp"])
+        unreadable |= F.col("timestamp").isNull()
     # The row as it is in the file says what equal rows are.
     rows = raw.select(F.struct("*").alias("raw"), *(typed[name].alias(name) for name in typed))
     # 0 is nobody, but where users are numbered from 0 on; see the rules of helpers.cleaning.
     numbered = rows.selectExpr("bool_or(user_id = '1') AND bool_or(user_id = '2')").first()
     nobody = NOBODY if numbered and numbered[0] else {*NOBODY, "0"}
-    user, readable = F.col("user_id"), F.coalesce(F.abs("value") <= LARGEST, F.lit(False))
+    user = F.col("user_id")
     reasons = {
-        "unreadable": ~(
-            readable & F.col("timestamp" if "timestamp" in typed else "value").isNotNull()
-        ),
+        "unreadable": unreadable,
         "missing user": user.isNull() | F.lower(user).isin(*nobody),
         "missing item": F.col("item_id").isNull(),
         "excluded accounts": user.isin(*map(str, excluded)),
@@ -313,9 +289,8 @@ def estimator(**parameters: Any) -> ALS:
         ``seed``. Rows that are not known have no prediction, and every fifth round is a checkpoint,
         so that plans stay short and a lost machine costs few rounds.
     """
-    columns = {"userCol": "user", "itemCol": "item", "ratingCol": "value"}
-    defaults = {"coldStartStrategy": "drop", "checkpointInterval": 5, "seed": 0}
-    return ALS(**{**columns, **defaults, **parameters}, implicitPrefs=True)
+    defaults = {"coldStartStrategy": "drop", "checkpointInterval": 5, "seed": 0, **parameters}
+    return ALS(userCol="user", itemCol="item", ratingCol="value", implicitPrefs=True, **defaults)
 
 
 def fit(rows: DataFrame, **parameters: Any) -> ALSModel:
@@ -363,12 +338,12 @@ def translate(
       ``P = c regularization (n + a m)``. Its scores are those of the others times ``t``.
 
     So the weights ``c`` translate exactly, IALS up to the scale of the scores. The penalties do
-    not: one is constant, one grows with ``n``, one is between. As ``X g`` and ``Y / g`` have the same
-    scores, only the product of the two sides' penalties counts where all rows of a side have equal
-    ``n``; this product is kept, which then makes the minima the same. Else it is an approximation:
-    Spark and IALS hold frequent rows down, implicit does not. For values ``r`` other than 1,
-    ``1 + alpha r`` is implicit's matrix with ``alpha = 1``; IALS cannot express them, since its
-    ``t`` would differ from cell to cell.
+    not: one is constant, one grows with ``n``, one is between. As ``X g`` and ``Y / g`` have the
+    same scores, only the product of the two sides' penalties counts where all rows of a side have
+    equal ``n``; this product is kept, which then makes the minima the same. Else it is an
+    approximation: Spark and IALS hold frequent rows down, implicit does not. For values ``r`` other
+    than 1, ``1 + alpha r`` is implicit's matrix with ``alpha = 1``; IALS cannot express them, since
+    its ``t`` would differ from cell to cell.
 
     Examples
     --------
@@ -383,8 +358,6 @@ def translate(
     """
     if not {source, target} <= set(_NAMES):
         raise SparkError(f"{source!r} to {target!r}: expected two of {', '.join(_NAMES)}")
-    if missing := set(_NAMES[source]) - set(settings):
-        raise SparkError(f"settings of {source} lack {', '.join(sorted(missing))}")
     rank, rounds, penalty, weight = (settings[name] for name in _NAMES[source])
     c = {"Spark": 1 + weight, "implicit": weight, "IALS": 1 + 1 / (weight or 1)}[source]
     if not (c > 1 and weight > 0):
@@ -452,6 +425,7 @@ def grid(
     mark = "bit_xor(xxhash64(user, item, value))"  # the order of the rows has no part in it
     data = "{}-{}".format(*cells.selectExpr("count(*)", mark).collect()[0])
     done, found = dict(_stored(results)), []
+    results.parent.mkdir(parents=True, exist_ok=True)
     for settings, number in product(runs, range(folds)):
         about = {**settings, "fold": number, "folds": folds, "seed": seed, "data": data}
         if (key := json.dumps(about, sort_keys=True)) not in done:
@@ -460,7 +434,9 @@ def grid(
             model = estimator(**{"seed": seed, **settings}).fit(train)
             roem = ROEM().evaluate(model.transform(test))
             done[key] = {"ROEM": roem, "seconds": time.perf_counter() - start}
-            _append(results, {**about, **done[key]})
+            line = json.dumps({**about, **done[key]})
+            with io.writing(results), results.open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}\n")  # what stands before may be half a line
         found.append({**settings, "fold": number, **done[key]})
     cells.unpersist()
     return pd.DataFrame(found)
@@ -477,21 +453,8 @@ def _stored(results: Path) -> Iterator[tuple[str, dict[str, float]]]:
         yield json.dumps(about, sort_keys=True), scores
 
 
-def _append(results: Path, result: Mapping[str, Any]) -> None:
-    """Add a line, on a line of its own even after a half one, and on the disk at once."""
-    with io.writing(results):
-        results.parent.mkdir(parents=True, exist_ok=True)
-        with results.open("ab+") as file:
-            if file.tell() and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
-                file.write(b"\n")
-            file.write(json.dumps(result).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def lists(
-    model: ALSModel, log: Log, folder: str, n: int = 20, *, titles: DataFrame | None = None
-) -> str:
+def lists(model: ALSModel, log: Log, folder: str, n: int = 20,
+          titles: DataFrame | None = None) -> str:  # fmt: skip
     """Write each user's best new items as ``recommendations.parquet``, whole or not at all.
 
     Columns, order and popular list are those of :func:`helpers.production.write_lists`, in a
@@ -539,21 +502,21 @@ def lists(
     titles = log.items.selectExpr("item_id", "item_id AS title") if titles is None else titles
     items = log.items.join(titles.dropDuplicates(["item_id"]), "item_id", "left")
     items = items.selectExpr("item", "item_id", "coalesce(title, item_id) AS title")
-    table = ranked.join(items, "item")
-    path = f"{folder.rstrip('/')}/recommendations.parquet"
-    _write(table.select(*production.COLUMNS).sort("user_id", "rank"), path)
+    table = ranked.join(items, "item").select(*production.COLUMNS).sort("user_id", "rank")
+    _write(table, folder, "recommendations.parquet")
     known.unpersist()
     users.unpersist()
-    return path
+    return f"{folder}/recommendations.parquet"
 
 
-def _write(table: DataFrame, path: str) -> None:
+def _write(table: DataFrame, folder: str, name: str) -> None:
     """Write Parquet aside, then rename; on any file system that Spark knows."""
     context: Any = table.sparkSession.sparkContext
-    folder, name = path.rsplit("/", 1)
-    names = (name, f".{name}.draft", f".{name}.before")
-    path_of = context._jvm.org.apache.hadoop.fs.Path
-    target, draft, before = (path_of(f"{folder}/{each}") for each in names)
+    path, names = (
+        context._jvm.org.apache.hadoop.fs.Path,
+        (name, f".{name}.draft", f".{name}.before"),
+    )
+    target, draft, before = (path(folder, each) for each in names)
     files = target.getFileSystem(context._jsc.hadoopConfiguration())
     if files.exists(before) and not files.exists(target):  # killed between two renames
         files.rename(before, target)
@@ -563,25 +526,23 @@ def _write(table: DataFrame, path: str) -> None:
         if files.exists(target):
             files.rename(target, before)
         if not files.rename(draft, target):
-            raise SparkError(f"{path} could not be written; {before} is what it was before")
+            raise SparkError(f"{target} could not be written; {before} is what it was before")
         files.delete(before, True)
     finally:
         files.delete(draft, True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fit the course's 192 models on three folds of a data set, or the rest of them."""
+    """Fit the course's 192 models on three folds of a data set, or the rest of them, here."""
     parser = argparse.ArgumentParser(prog="python -m helpers.spark", description=main.__doc__)
     parser.add_argument("dataset", help="a name or a path, as for `make run`")
     parser.add_argument("results", type=Path, help="the file to which results are added (.jsonl)")
-    parser.add_argument("--master", default="local[*]", help="default: %(default)s")
     options = parser.parse_args(arguments)
     try:
-        spark = session(options.master)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "log.parquet"
-            datasets.load(options.dataset).interactions.to_parquet(path)
-            found = grid(read(spark, str(path)).rows, tuning.runs_of(GRID), options.results)
+        spark = session()
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+            datasets.load(options.dataset).interactions.to_parquet(file.name)
+            found = grid(read(spark, file.name).rows, tuning.runs_of(GRID), options.results)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
