@@ -1,4 +1,4 @@
-"""Two workers of a small cluster on this machine, one of which is killed while a model is fitted."""
+"""Factors as arrays, and a cluster of two workers here, one of which is killed during a fit."""
 
 import json
 import os
