@@ -21,6 +21,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -94,8 +95,7 @@ def session(
     """
     _check_java()
     is_local = master.startswith("local")
-    running = SparkContext._active_spark_context
-    if running is not None and running.master != master:
+    if (running := SparkContext._active_spark_context) and running.master != master:
         raise SparkError(f"a session on {running.master!r} runs already; call its stop() first")
     if checkpoints is None and not is_local:
         raise SparkError(f"checkpoints is None: {master!r} needs a folder that its machines share")
@@ -240,10 +240,9 @@ def read(
         raise io.DatasetError(f"{path}: no row is left; {removed}; correct the columns")
     users, items = _numbered(kept, "user"), _numbered(kept, "item")
     # Written down, so that a lost machine costs no reading.
-    joined = kept.join(users, "user_id").join(items, "item_id").drop("user_id", "item_id")
-    log = Log(joined.checkpoint(), users, items, removed)
+    log = kept.join(users, "user_id").join(items, "item_id").drop("user_id", "item_id").checkpoint()
     kept.unpersist()
-    return log
+    return Log(log, users, items, removed)
 
 
 def _text(column: Column) -> Column:
@@ -445,12 +444,10 @@ def grid(
 def _stored(results: Path) -> Iterator[tuple[str, dict[str, float]]]:
     """What a file of results has; a line that a killed process left half is no result."""
     for line in results.read_text("utf-8").splitlines() if results.exists() else ():
-        try:
+        with suppress(ValueError, KeyError, AttributeError):
             about = json.loads(line)
             scores = {name: about.pop(name) for name in ("ROEM", "seconds")}
-        except (ValueError, KeyError, AttributeError):
-            continue
-        yield json.dumps(about, sort_keys=True), scores
+            yield json.dumps(about, sort_keys=True), scores
 
 
 def lists(model: ALSModel, log: Log, folder: str, n: int = 20,
@@ -512,11 +509,8 @@ def lists(model: ALSModel, log: Log, folder: str, n: int = 20,
 def _write(table: DataFrame, folder: str, name: str) -> None:
     """Write Parquet aside, then rename; on any file system that Spark knows."""
     context: Any = table.sparkSession.sparkContext
-    path, names = (
-        context._jvm.org.apache.hadoop.fs.Path,
-        (name, f".{name}.draft", f".{name}.before"),
-    )
-    target, draft, before = (path(folder, each) for each in names)
+    path, names = context._jvm.org.apache.hadoop.fs.Path, ("{}", ".{}.draft", ".{}.before")
+    target, draft, before = (path(folder, each.format(name)) for each in names)
     files = target.getFileSystem(context._jsc.hadoopConfiguration())
     if files.exists(before) and not files.exists(target):  # killed between two renames
         files.rename(before, target)

@@ -24,6 +24,9 @@ PLAYS = Path(__file__).resolve().parents[2] / "shared" / "data" / "song-plays-tr
 SETTINGS = {"rank": 4, "maxIter": 3, "regParam": 0.1, "alpha": 5.0}
 N_USERS, N_ITEMS = 50, 30
 FEW = {"spark.sql.shuffle.partitions": "2", "spark.default.parallelism": "2"}
+FEW |= {"spark.sql.adaptive.enabled": "false", "spark.sql.codegen.wholeStage": "false"}
+FEW["spark.driver.extraJavaOptions"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""A small log is not worth compiling for."""
 
 
 @pytest.fixture(scope="module")
