@@ -378,11 +378,11 @@ class ROEM(Evaluator):
     """
 
     def _evaluate(self, dataset: DataFrame) -> float:
-        rank = """CASE WHEN count(*) OVER of_user = 1 THEN 0.5D ELSE
-            (rank() OVER (of_user ORDER BY prediction DESC) - 1
+        rank = """CASE WHEN count(*) OVER (PARTITION BY user) = 1 THEN 0.5D ELSE
+            (rank() OVER (PARTITION BY user ORDER BY prediction DESC) - 1
             + (count(*) OVER (PARTITION BY user, prediction) - 1) / 2)
-            / (count(*) OVER of_user - 1) END AS rank"""
-        ranked = dataset.selectExpr("double(value)", rank.replace("of_user", "(PARTITION BY user)"))
+            / (count(*) OVER (PARTITION BY user) - 1) END AS rank"""
+        ranked = dataset.selectExpr("double(value) AS value", rank)
         total, found = ranked.selectExpr("sum(value)", "sum(value * rank)").collect()[0]
         if not total or total < 0:
             raise SparkError("no prediction has a value above 0; there is nothing to rank")
