@@ -334,10 +334,10 @@ def test_roem_works_in_a_cross_validator(log):
 
 
 GRID_CHILD = """
-import sys
+import json, sys
 from pathlib import Path
 from helpers import spark, tuning
-session = spark.session("local[1]", config={"spark.sql.shuffle.partitions": "2"})
+session = spark.session("local[1]", config=json.loads(sys.argv[3]))
 log = spark.read(session, sys.argv[1])
 runs = tuning.runs_of({"rank": [2], "maxIter": [1], "alpha": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]})
 spark.grid(log.rows, runs, Path(sys.argv[2]), folds=2)
@@ -347,14 +347,15 @@ spark.grid(log.rows, runs, Path(sys.argv[2]), folds=2)
 def test_a_killed_grid_goes_on_where_it_was(log, session, tmp_path):
     path, results = tmp_path / "log.parquet", tmp_path / "new" / "results.jsonl"
     small_log().to_parquet(path)
-    child = subprocess.Popen([sys.executable, "-c", GRID_CHILD, path, results])
-    deadline = time.monotonic() + 300
-    while not results.exists() or results.read_text().count("}") < 2:
-        assert child.poll() is None, "the grid ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    command = [sys.executable, "-c", GRID_CHILD, path, results, json.dumps(FEW)]
+    child = subprocess.Popen(command)
+    try:
+        while not results.exists() or results.read_text().count("}") < 2:
+            assert child.poll() is None, "the grid ended before it could be killed"
+            time.sleep(0.05)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
     whole = [json.loads(line) for line in results.read_text().split("\n") if line.endswith("}")]
     assert 2 <= len(whole) < 12
     half = json.dumps(whole[0])[:30]
