@@ -85,7 +85,7 @@ def session(
     -------
     SparkSession
         Times are in UTC. What the JVM writes to its standard error goes to the file
-        ``spark.log`` in a temporary folder, which the setting ``helpers.log`` names.
+        ``spark.log`` in a temporary folder, which the setting ``spark.helpers.log`` names.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def session(
         "spark.driver.memory": memory, "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR",
         "spark.sql.session.timeZone": "UTC", "spark.sql.legacy.parquet.nanosAsLong": "true",
-        "helpers.log": str(said), **(config or {}),
+        "spark.helpers.log": str(said), **(config or {}),
     }  # fmt: skip
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
     before = os.dup(2)
