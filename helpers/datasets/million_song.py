@@ -44,7 +44,14 @@ def raw(data_dir: Path) -> RawLog:
             _fetch(folder)
     digest = io.read_json(folder / "source.json")["sha256"]
     io.fetch(folder, (), {FILE: digest})  # it is there: only verified
-    return RawLog(NAME, folder / FILE, DESCRIPTION, ORIGIN, digest, dirty=False)
+    return RawLog(
+        name=NAME,
+        description=DESCRIPTION,
+        origin=ORIGIN,
+        source=folder / FILE,
+        sha256=digest,
+        dirty=False,
+    )
 
 
 def _fetch(folder: Path) -> None:
