@@ -182,7 +182,7 @@ def limits(points: list[Found]) -> dict[str, Found]:
 # --- an approximate index ---------------------------------------------------------------------
 
 N_ITEMS, N_QUERIES, K = 1_000_000, 500, 10
-LISTS, PROBES = 1024, (1, 2, 4, 8, 16, 32, 64)
+LISTS, PROBES = 1024, (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LINKS, REACHES = 16, (16, 32, 64, 128, 256)
 ENOUGH = 0.95
 
