@@ -238,7 +238,7 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     >>> items = pd.DataFrame({"item_id": ["x"], "title": ["x"]})
     >>> sentences, left_out = preflight(Dataset("log", log, items, "", "", "", []))
     >>> sentences[0], sorted(left_out)
-    ('The log has only one item, so there is nothing to choose from.', [2, 3, 4, 5, 6, 7, 8])
+    ('The log has only one item, so there is nothing to choose from.', [2, 3, 4, 5, 6, 7, 8, 10])
     """
     log = data.interactions
     happened = log[log["value"] > 0]  # a 0 is no interaction
@@ -252,7 +252,7 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
             else "Every user has one item only, so no item can be put aside as a test."
         )
         why = f"It was left out. {sentences[-1]} It needs several users with several items: "
-        left_out = dict.fromkeys((2, 3, 4, 5, 6, 8), f"{why}use a longer log.")
+        left_out = dict.fromkeys((2, 3, 4, 5, 6, 8, 10), f"{why}use a longer log.")
     elif n_users < 100:
         sentences.append(f"The log has {n_users} users: intervals are wide, few models differ.")
     if (share := log["user_id"].value_counts(normalize=True).iloc[0]) > 0.5:

@@ -286,9 +286,13 @@ def estimator(**parameters: Any) -> ALS:
     **parameters
         Of ``pyspark.ml.recommendation.ALS``: ``rank``, ``maxIter``, ``regParam``, ``alpha``,
         ``seed``. Rows that are not known have no prediction, and every fifth round is a checkpoint,
-        so that plans stay short and a lost machine costs few rounds.
+        so that plans stay short and a lost machine costs few rounds. There are as many blocks as
+        cores: with Spark's ten, starting tasks is most of the work on a small machine.
     """
-    defaults = {"coldStartStrategy": "drop", "checkpointInterval": 5, "seed": 0, **parameters}
+    context = SparkContext._active_spark_context  # without one, ALS says so itself
+    cores = context.defaultParallelism if context else 1
+    defaults: dict[str, Any] = {"coldStartStrategy": "drop", "checkpointInterval": 5, "seed": 0}
+    defaults |= {"numUserBlocks": cores, "numItemBlocks": cores, **parameters}
     return ALS(userCol="user", itemCol="item", ratingCol="value", implicitPrefs=True, **defaults)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 CHILD = """
-import json, os, signal, sys, threading, time
+import contextlib, json, sys, threading, time
 import psutil
 from helpers import spark
 config = {"spark.sql.shuffle.partitions": "4", "spark.executor.memory": "512m"}
@@ -29,12 +29,15 @@ def fit():
 
 def kill(after):
     time.sleep(after)
-    for process in psutil.Process().children(recursive=True):
-        if not killed and "CoarseGrainedExecutorBackend" in " ".join(process.cmdline()):
-            os.kill(process.pid, signal.SIGKILL)
-            killed.append(process.pid)
+    while not killed:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it came and went
+                if not killed and "CoarseGrainedExecutorBackend" in " ".join(process.cmdline()):
+                    process.kill()
+                    killed.append(process.pid)
 
-fit()  # compiles
+for _ in range(int(sys.argv[3])):
+    fit()  # compiles
 quiet, seconds = fit()
 thread = threading.Thread(target=kill, args=[seconds / 3])
 thread.start()
@@ -46,13 +49,16 @@ session.stop()
 """
 
 
-def worker_killed(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Fit the pairs of a Parquet (user, item, value) twice; in the second fit a worker dies."""
+def worker_killed(path: Path, settings: Mapping[str, Any], warm: int = 0) -> dict[str, Any]:
+    """Fit the pairs of a Parquet (user, item, value) twice; in the second fit a worker dies.
+
+    ``warm`` fits before them let Java compile, where the seconds count.
+    """
     import pyspark
 
     home = Path(pyspark.__file__).parent
     environment = {**os.environ, "SPARK_HOME": str(home)}
-    command = [sys.executable, "-c", CHILD, str(path), json.dumps(settings)]
+    command = [sys.executable, "-c", CHILD, str(path), json.dumps(settings), str(warm)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     application, *said = run.stdout.splitlines() or [""]
     if application.startswith("app-"):

@@ -140,8 +140,8 @@ def test_the_notebooks_of_the_store_run_on_a_real_event_log(project):
 
 
 ODD = {
-    "one item": (["7,x", "8,x", "9,x"], "only one item", [2, 3, 4, 5, 6]),
-    "one item each": (["7,x", "8,y", "9,y"], "one item only", [2, 3, 4, 5, 6]),
+    "one item": (["7,x", "8,x", "9,x"], "only one item", [2, 3, 4, 5, 6, 10]),
+    "one item each": (["7,x", "8,y", "9,y"], "one item only", [2, 3, 4, 5, 6, 10]),
     "ten users": ([f"{u},{i}" for u in range(10) for i in "xyz"], "has 10 users", []),
     "one user with most rows": (
         [*(f"7,{i}" for i in range(99)), "8,1", "9,2"], "One user has 98% of the rows", [],
@@ -156,4 +156,4 @@ def test_what_an_odd_log_cannot_answer_is_said_first(tmp_path, lines, sentence, 
     sentences, without = portfolio.preflight(datasets.load(path))
     assert any(sentence in each for each in sentences)
     assert any("no time" in each for each in sentences)
-    assert sorted(without) == [*left_out, 7, 8]  # those of the store need times
+    assert sorted(without) == sorted([*left_out, 7, 8])  # those of the store need times
