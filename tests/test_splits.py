@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from logs_fixtures import frame, logs
 
 from helpers import models, splits, tuning
-from helpers.interactions import AGGREGATES, Interactions
+from helpers.interactions import Aggregate, Interactions
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -136,7 +138,9 @@ def test_events_are_cut_before_they_are_merged(aggregate, early, late):
     assert split.summary().loc["repeated pairs left out of test", "count"] == 1
 
 
-@given(log=logs(unique=False), second=st.integers(1, 5), aggregate=st.sampled_from(AGGREGATES))
+@given(
+    log=logs(unique=False), second=st.integers(1, 5), aggregate=st.sampled_from(get_args(Aggregate))
+)
 def test_a_cut_log_is_what_its_events_before_and_after_are(log, second, aggregate):
     def merged(events):
         ordered = events.sort_values("timestamp", kind="stable")
