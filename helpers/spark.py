@@ -111,6 +111,7 @@ def session(
         "spark.sql.session.timeZone": "UTC", "spark.sql.legacy.parquet.nanosAsLong": "true",
         "spark.helpers.log": str(said), **(config or {}),
     }  # fmt: skip
+    # A notebook's output is free of it; what is used here is tested with pandas 3.
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
     before = os.dup(2)
     try:
@@ -300,8 +301,8 @@ def fit(rows: DataFrame, **parameters: Any) -> ALSModel:
     """Fit on a log's rows, its pairs summed; parameters of :func:`estimator`.
 
     A round ends with the users, solved in float64 and stored as float32. Machines that finish in
-    another order add in another order, which float32 practically never shows: the factors are the
-    same bits, even where a machine is lost.
+    another order add in another order. Stored as float32, the factors had the same bits in every
+    trial, also where a machine was lost; that is no proof.
     """
     return estimator(**parameters).fit(pairs(rows))
 
