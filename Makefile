@@ -21,7 +21,7 @@ PYTHON3 ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do 
 # Many shells keep the width of the terminal in COLUMNS, and an OPTIONS of the environment is meant
 # for another program: of these two only the one typed after `make` counts.
 DATASET ?= movielens-100k
-unexport COLUMNS DATASET ITEMS LOG NOTEBOOKS OPTIONS QUERY SET SOURCE TO WINDOW
+unexport COLUMNS DATASET ITEMS LISTS LOG NOTEBOOKS OPTIONS QUERY SET SOURCE TO WINDOW
 typed = $(if $(filter command line,$(origin $(1))),$(value $(1)))
 quote = '$(subst ','\'',$(1))'
 given = $(if $(2),--$(1)=$(call quote,$(2)))
@@ -59,6 +59,7 @@ tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/ OPTIONS="-
 serve: $(READY)  ## the recommendations as an API, http://127.0.0.1:3000: OPTIONS="--port 8000"
 	@$(PYTHON) -m helpers serve $(call given,dataset,$(value DATASET)) \
 		$(call given,columns,$(call typed,COLUMNS)) $(call given,items,$(value ITEMS)) \
+		$(call given,lists,$(value LISTS)) \
 		$(call given,options,$(call typed,OPTIONS))
 
 .PHONY: refresh

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--settings", default="", help='parameters: "factors=64 seed=1"')
     run.add_argument("--notebooks", default="", help='only these: "1 2 3"')
     serve.epilog = "Clients have to send the key in the variable API_KEY, if it is set."
+    serve.add_argument("--lists", default="", help="recommendations.parquet to serve, no model")
     for command, port in ((serve, 3000), (dashboard, 8501)):
         command.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
         command.add_argument("--port", type=int, default=port, help="(%(default)s)")
@@ -162,7 +163,7 @@ def _serve(options: argparse.Namespace) -> None:
 
     from helpers.serving import api, build
 
-    folder = build.serving_table(options.dataset, options.columns, options.items)
+    folder = build.serving_table(options.dataset, options.columns, options.items, options.lists)
     _into_redis(folder, options.redis)
     app = api.create_app(folder, options.redis or None, os.environ.get("API_KEY"))
     with suppress(KeyboardInterrupt):

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, expect
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
+from helpers import production
 from helpers.serving import dashboard
 from helpers.serving.build import serving_table
 from helpers.serving.table import Store
@@ -164,6 +165,21 @@ def test_without_a_table_the_page_says_what_to_do(
     assert not app.exception
     assert "make serve" in app.text[0].value
     assert len(app.dataframe) == 0
+
+
+def test_lists_without_a_model_are_not_for_the_dashboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [("", 1, "a", "Title a", 0.5), ("u", 1, "a", "Title a", 0.9)]
+    pd.DataFrame(rows, columns=list(production.COLUMNS)).to_parquet("lists.parquet")
+    folder = serving_table("movielens-100k", lists="lists.parquet")
+    assert folder == Path("data/serving/lists")
+    assert "lists without a model" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["dashboard.py", str(folder)])
+    app = AppTest.from_file(dashboard.__file__, default_timeout=60).run()
+    assert not app.exception
+    assert "the dashboard need the table of a fitted model" in app.text[0].value
 
 
 @contextlib.contextmanager

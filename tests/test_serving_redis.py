@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import server_fixtures as fixtures
 from redis import Redis
 
+from helpers import production, recommend
 from helpers.serving import redis, table
 from helpers.serving.api import create_app
 from helpers.serving.redis import NotInRedisError, Reader
@@ -75,6 +77,36 @@ def test_redis_returns_what_the_file_holds(
         # Where too much is filtered out, the popular items that fill up are the same ones as well.
         assert tables[0].recommend(found, 60) == tables[0].recommend(stored, 60)
     assert ask(server.url, tables[0].version, "nobody") == [None]
+
+
+def test_lists_without_a_model_are_served_by_redis_and_say_what_they_lack(
+    server: fixtures.RedisServer, tmp_path: Path
+) -> None:
+    made = fixtures.made()
+    production.write_lists(made, tmp_path, n=5)
+    table.publish(tmp_path / "recommendations.parquet", tmp_path)
+    redis.publish(Store(tmp_path).table, server.url)
+    with (
+        fixtures.serving(create_app(tmp_path, server.url)) as address,
+        httpx.Client(base_url=address) as client,
+    ):
+        found = client.get("/recommendations/7?n=10")
+        assert found.headers["X-Store"] == "redis"
+        user = np.array([made.interactions.user_ids.get_loc("7")])
+        best = recommend.top_n(made.model, made.matrix, 5, users=user)[0]
+        assert [each["item_id"] for each in found.json()["items"]] == [
+            made.interactions.item_ids[item] for item in best
+        ]
+        item = found.json()["items"][0]["item_id"]
+        assert client.get("/recommendations/nobody").json()["source"] == "popular"
+        assert client.get("/health/ready").json()["redis"] == "ready"
+        for answer in (
+            client.get(f"/similar/{item}"),
+            client.get(f"/explain/7/{item}"),
+            client.post("/recommendations", json={"items": [item]}),
+        ):
+            assert answer.status_code == 404
+            assert "need the table of a fitted model" in answer.json()["detail"]
 
 
 def test_a_list_of_another_version_does_not_count(

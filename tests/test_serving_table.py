@@ -8,13 +8,14 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from filelock import FileLock
 from scipy.sparse import csr_matrix
 from serving_fixtures import made, small_log
 
 from helpers import __main__ as cli
-from helpers import recommend
+from helpers import production, recommend
 from helpers.serving import table
 from helpers.serving.table import ServingError, Store, Table, publish, rollback, versions
 
@@ -137,6 +138,73 @@ def test_titles_categories_and_the_card_are_stored(opened):
     assert facts["version"] == opened.version
 
 
+@pytest.fixture(scope="module")
+def lists(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lists")
+    production.write_lists(small, folder, n=20)
+    return folder / "recommendations.parquet"
+
+
+def test_lists_alone_are_served_as_those_of_the_model(small, opened, lists, tmp_path):
+    """From one file, and from parts whose rows are in any order."""
+    rows = pd.read_parquet(lists).sample(frac=1, random_state=0)
+    parts = tmp_path / "recommendations.parquet"
+    parts.mkdir()
+    for number, part in enumerate((rows[:400], rows[400:])):
+        part.to_parquet(parts / f"part-{number}.parquet", index=False)
+    (parts / "_SUCCESS").touch()  # as Spark leaves it
+    for number, source in enumerate((lists, str(parts))):
+        publish(source, tmp_path / f"{number}")
+        found = Store(tmp_path / f"{number}").table
+        assert (found.item_ids, found.titles) == (opened.item_ids, opened.titles)
+        assert (found.facts["users"], found.facts["items"]) == (60, 40)
+        for user_id in ("nobody", *small.interactions.user_ids):
+            expected = opened.recommend(opened.user(user_id), 20)
+            assert found.recommend(found.user(user_id), 20) == expected
+            out = expected.items[:2]
+            left = found.recommend(found.user(user_id), 18, exclude=out)
+            assert left.items == expected.items[2:]
+        # Its user may have any other item, so no popular one fills it up.
+        assert len(found.recommend(found.user("u00"), 100).items) == 20
+
+
+def test_lists_alone_say_what_they_cannot_answer(lists, tmp_path):
+    publish(lists, tmp_path)
+    found = Store(tmp_path).table
+    user = found.user("u00")
+    for ask in (
+        lambda: found.similar(0, 5),
+        lambda: found.fold_in([0]),
+        lambda: found.explain(user, 0),
+    ):
+        with pytest.raises(ServingError, match=r"lists alone: .* need the table of a fitted model"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.drop(columns="title"), r"(?s)title.*expected Parquet with the columns"),
+        (lambda rows: rows.assign(score=np.where(rows.index == 3, np.nan, 1)), "1 rows lack a val"),
+        (lambda rows: rows.assign(user_id=rows["user_id"].replace("", None)), "20 rows lack a val"),
+        (lambda rows: rows[rows["user_id"] != ""], "0 rows are of user ''"),
+        (None, "holds no lists"),
+    ],
+)
+def test_lists_that_are_not_whole_are_refused(change, message, small, lists, tmp_path):
+    version, path = publish(small, tmp_path), tmp_path / "lists.parquet"
+    with pytest.raises(ServingError, match="FileNotFound"):
+        publish(path, tmp_path)
+    if change:
+        change(pd.read_parquet(lists)).to_parquet(path)
+    else:
+        path.write_text("user_id,rank\n")
+    with pytest.raises(ServingError, match=message):
+        publish(path, tmp_path)
+    assert versions(tmp_path) == [version]
+    assert not list(tmp_path.glob(".*.tmp*"))
+
+
 def test_a_new_version_is_noticed_and_an_answer_stays_with_its_own(small, tmp_path):
     first = publish(small, tmp_path)
     store = Store(tmp_path)
@@ -157,6 +225,17 @@ def test_three_versions_are_kept_and_one_can_go_back(small, tmp_path):
         rollback(tmp_path)
     newest = publish(small, tmp_path)
     assert store.table.version == newest
+
+
+def test_a_version_that_was_never_served_or_was_gone_back_from_is_not_gone_back_to(small, tmp_path):
+    first, second = publish(small, tmp_path), publish(small, tmp_path)
+    rollback(tmp_path)
+    killed = tmp_path / "30000101T000000.000000Z.sqlite"  # written whole, but never switched to
+    killed.write_bytes((tmp_path / f"{first}.sqlite").read_bytes())
+    third = publish(small, tmp_path)
+    assert versions(tmp_path) == [first, third]
+    assert second not in versions(tmp_path)
+    assert rollback(tmp_path) == first
 
 
 def test_the_command_goes_back_to_the_version_before(small, tmp_path, monkeypatch, capsys):

@@ -19,6 +19,7 @@ from helpers import cleaning, metrics, models, production, spark, tuning
 from helpers.als import IALS, solve_half_step
 from helpers.interactions import Interactions
 from helpers.io import DatasetError
+from helpers.serving import table
 
 PLAYS = Path(__file__).resolve().parents[2] / "shared" / "data" / "song-plays-triplicated.csv.gz"
 SETTINGS = {"rank": 4, "maxIter": 3, "regParam": 0.1, "alpha": 5.0}
@@ -402,6 +403,13 @@ def test_lists_are_those_that_production_writes_of_the_same_factors(session, log
     known = set(zip(small_log()["user_id"], small_log()["item_id"], strict=True))
     assert not known & set(zip(found["user_id"], found["item_id"], strict=True))
     assert found.groupby("user_id").size().min() < 15  # who has most items has fewest left
+
+    table.publish(path, tmp_path / "served")
+    served = table.Store(tmp_path / "served").table
+    for user_id, listed in found.groupby("user_id"):
+        answer = served.recommend(served.user(user_id), 15)
+        assert [served.item_ids[item] for item in answer.items] == listed["item_id"].tolist()
+        assert answer.scores == listed["score"].tolist()
 
 
 def test_lists_are_written_whole_or_not_at_all(session, log, model, tmp_path, monkeypatch):

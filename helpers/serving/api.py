@@ -219,7 +219,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with suppress(HTTPException):
+        with suppress(HTTPException, ServingError):
             served.version().table.fold_in([0])  # compiles the solver before a client waits for it
         yield
         if reader:

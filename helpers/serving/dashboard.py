@@ -52,6 +52,7 @@ def page(folder: str) -> None:
     st.set_page_config(page_title="Recommendations", layout="wide")
     try:
         table = _store(folder).table
+        assert table.model  # lists alone have none, and say so
     except (ServingError, OSError, sqlite3.Error) as error:
         st.error("Nothing can be served:")
         st.text(str(error))

@@ -8,15 +8,20 @@ or the one before, and a builder may be killed at any moment.
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 from filelock import FileLock, Timeout
+from pyarrow import dataset
 from scipy.sparse import csr_matrix
 
 from helpers import io, production, recommend
@@ -39,6 +44,23 @@ CREATE TABLE items (place INTEGER PRIMARY KEY, item_id TEXT, title TEXT, categor
 CREATE TABLE users (user_id TEXT PRIMARY KEY, items BLOB, scores BLOB, seen BLOB, weights BLOB);
 CREATE TABLE popular (category TEXT PRIMARY KEY, items BLOB, scores BLOB);
 """
+_TABLES = {"facts": 2, "items": 7, "users": 5, "popular": 3}  # with their columns
+
+_ITEMS = """CREATE TABLE items AS
+    SELECT row_number() OVER (ORDER BY item_id) - 1 AS place, item_id, any_value(title) AS title
+    FROM lists GROUP BY item_id"""
+_COUNTS = """SELECT count(*) FILTER (
+        user_id IS NULL OR rank IS NULL OR item_id IS NULL OR title IS NULL
+        OR NOT coalesce(isfinite(score), false)
+    ), count_if(user_id = ''), count(DISTINCT user_id) - 1, count(DISTINCT item_id)
+    FROM lists"""
+_USERS = """SELECT user_id, list(place ORDER BY rank), list(score ORDER BY rank)
+    FROM lists JOIN items USING (item_id) WHERE user_id {} GROUP BY user_id ORDER BY user_id"""
+
+_NO_MODEL = (
+    "these are lists alone: baskets, similar items, reasons, a refresh and the dashboard need the "
+    "table of a fitted model (`make serve` without LISTS)"
+)
 
 
 class ServingError(ValueError):
@@ -125,6 +147,8 @@ class Table:
     def similar(self, item: int, n: int) -> Answer:
         """The items whose factors point in the most similar direction, with their cosines."""
         row = self._one("SELECT similar, cosines FROM items WHERE place = ?", item)
+        if row[0] is None:
+            raise ServingError(_NO_MODEL)
         chosen = self._choose(zip(_ints(row[0]), _floats(row[1]), strict=True), n, self.hidden, "")
         return Answer("ALS", *chosen)
 
@@ -160,10 +184,10 @@ class Table:
         else:  # nothing to filter, the usual case
             items, scores = list(user.items[:n]), list(user.scores[:n])
         missing = n - len(items)
-        if missing:
+        if missing and user.seen:  # of a user without history nobody knows what to leave out
             more = self._choose(popular, missing, out.union(items, user.seen), "")
-            items, scores = items + more[0], scores + more[1]
-        return Answer("ALS", items, scores, len(items) - n + missing)
+            return Answer("ALS", items + more[0], scores + more[1], len(more[0]))
+        return Answer("ALS", items, scores)
 
     def fold_in(self, basket: Collection[int], n: int = LISTED) -> User:
         """A user with these items, who need not be known, by one exact solve.
@@ -171,27 +195,30 @@ class Table:
         ``x = argmin`` of the model's loss with the item factors fixed; the items of the basket
         have the weight of a typical cell of the training matrix.
         """
-        seen = np.unique(np.fromiter(basket, dtype=np.int32))
+        model, seen = self.model, np.unique(np.fromiter(basket, dtype=np.int32))
         weights = np.full(len(seen), self.facts["basket_weight"])
         row = self._row(seen, weights)
-        factors = self.model.recalculate_user(0, row)
-        scores = (self.model.item_factors @ factors)[None]
+        factors = model.recalculate_user(0, row)
+        scores = (model.item_factors @ factors)[None]
         items, best = recommend.rank_items(scores, min(n, len(self.item_ids)), row)
         left = items >= 0
         return User(items[left].tolist(), best[left].tolist(), seen.tolist(), weights.tolist())
 
     def explain(self, user: User, item: int, n: int = 5) -> tuple[float, list[tuple[int, float]]]:
         """The model's score of an item, and the ``n`` items of the history that add most to it."""
+        model = self.model
         row = self._row(np.asarray(user.seen, np.int32), np.asarray(user.weights))
-        score, parts, _ = self.model.explain(0, row, item, N=n)
+        score, parts, _ = model.explain(0, row, item, N=n)
         return score, parts
 
     @cached_property
     def model(self) -> IALS:
         """The model without its users: it folds in and explains."""
-        factors = self._one("SELECT value FROM facts WHERE name = 'item_factors'")[0]
+        row = self._one("SELECT value FROM facts WHERE name = 'item_factors'")
+        if row is None:
+            raise ServingError(_NO_MODEL)
         model = IALS(**self.facts["settings"], cg_steps=0, dtype=np.float64, num_threads=1)
-        model.item_factors = np.frombuffer(factors).reshape(len(self.item_ids), -1)
+        model.item_factors = np.frombuffer(row[0]).reshape(len(self.item_ids), -1)
         return model
 
     def _choose(
@@ -254,12 +281,18 @@ def versions(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("[0-9]*.sqlite"))
 
 
-def publish(made: Production, folder: Path, facts: Mapping[str, Any] | None = None) -> str:
+def publish(
+    made: Production | str | Path, folder: Path, facts: Mapping[str, Any] | None = None
+) -> str:
     """Write a new version and switch to it; readers go on meanwhile.
 
     Parameters
     ----------
-    made : Production
+    made : Production or path
+        A fitted model, or the ``recommendations.parquet`` of :func:`helpers.production.write_lists`
+        or :func:`helpers.spark.lists`: a file, a folder of parts, or an address such as
+        ``s3://bucket/lists/recommendations.parquet``. Of lists alone, users and the popular list
+        are served; a list is not filled up, since nobody knows what its user has.
     folder : Path
     facts : mapping, optional
         More to say in the model card.
@@ -272,18 +305,25 @@ def publish(made: Production, folder: Path, facts: Mapping[str, Any] | None = No
     Raises
     ------
     ServingError
-        If another build into this folder is going on.
+        If another build into this folder is going on, or lists cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
             for left in folder.glob(".*.tmp*"):  # of builders that were killed
                 left.unlink()
+            served = current(folder) if (folder / "current").is_file() else ""
+            for version in versions(folder):
+                if version > served:  # never switched to, or gone back from
+                    (folder / f"{version}.sqlite").unlink()
             built = datetime.now(UTC)
             version = f"{built:%Y%m%dT%H%M%S.%fZ}"
             card = {"version": version, "built": f"{built:%Y-%m-%d %H:%M} UTC", **(facts or {})}
             with io.atomic(folder / f"{version}.sqlite") as temporary:
-                _write(made, temporary, card)
+                if isinstance(made, Production):
+                    _write(made, temporary, card)
+                else:
+                    _write_lists(str(made), temporary, card)
             _switch(folder, version)
     except Timeout:
         raise ServingError(f"another build into {folder} is going on; wait until it ends") from None
@@ -325,16 +365,61 @@ def _write(made: Production, path: Path, card: Mapping[str, Any]) -> None:
         "basket_weight": float(np.median(made.matrix.data)),
         "metrics": made.metrics,
     }
-    with sqlite3.connect(path) as connection:
+    _fill(
+        path,
+        {"card": json.dumps(facts, allow_nan=False), "item_factors": factors.tobytes()},
+        zip(*columns, *zip(*_similar(factors), strict=True), strict=True),
+        _users(made),
+        _popular(made, np.asarray(categories)),
+    )
+
+
+def _fill(path: Path, facts: Mapping[str, Any], *rows: Iterable[tuple[Any, ...]]) -> None:
+    """Write the facts and the rows of the other three tables."""
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(_SCHEMA)
-        values = {"card": json.dumps(facts, allow_nan=False), "item_factors": factors.tobytes()}
-        connection.executemany("INSERT INTO facts VALUES (?, ?)", values.items())
-        rows = zip(*columns, *zip(*_similar(factors), strict=True), strict=True)
-        connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        connection.executemany("INSERT INTO users VALUES (?, ?, ?, ?, ?)", _users(made))
-        popular = _popular(made, np.asarray(categories))
-        connection.executemany("INSERT INTO popular VALUES (?, ?, ?)", popular)
-    connection.close()
+        for (name, n_columns), found in zip(_TABLES.items(), (facts.items(), *rows), strict=True):
+            places = ", ".join("?" * n_columns)
+            connection.executemany(f"INSERT INTO {name} VALUES ({places})", found)
+
+
+def _write_lists(lists: str, path: Path, card: Mapping[str, Any]) -> None:
+    """The table of lists alone; they need not fit into memory, and parts come in any order."""
+    columns = ", ".join(production.COLUMNS)
+    with TemporaryDirectory() as scratch, duckdb.connect(f"{scratch}/lists.duckdb") as engine:
+        try:
+            engine.register("parts", dataset.dataset(lists, format="parquet"))
+            engine.execute(f"CREATE TABLE lists AS SELECT {columns} FROM parts")
+            n_bad, n_popular, n_users, n_items = engine.execute(_COUNTS).fetchall()[0]
+            engine.execute(_ITEMS)
+        except (OSError, pa.ArrowException, duckdb.Error) as error:
+            raise ServingError(
+                f"{lists} holds no lists ({type(error).__name__}: {error}); expected Parquet with "
+                f"the columns {columns}"
+            ) from error
+        if n_bad or not n_popular:
+            raise ServingError(
+                f"{lists}: {n_bad} rows lack a value, {n_popular} rows are of user '' (the popular "
+                "list); expected 0 and at least 1, so write the lists again"
+            )
+        facts = {**card, "dataset": lists, "users": n_users, "items": n_items}
+
+        def rows(query: str) -> Iterator[Any]:
+            found = engine.execute(query)
+            while batch := found.fetchmany(1_000):
+                yield from batch
+
+        def listed(which: str) -> Iterator[tuple[str, bytes, bytes]]:
+            for user_id, *found in rows(_USERS.format(which)):
+                yield user_id, *_blobs(*map(np.array, found))
+
+        _fill(
+            path,
+            {"card": json.dumps({**facts, "settings": {}, "metrics": {}})},
+            rows("SELECT place, item_id, title, '', NULL, NULL, NULL FROM items ORDER BY place"),
+            ((*user, b"", b"") for user in listed("<> ''")),
+            listed("= ''"),
+        )
 
 
 def _users(made: Production) -> Iterator[tuple[str, bytes, bytes, bytes, bytes]]:
