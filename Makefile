@@ -59,8 +59,15 @@ tidy: $(READY)  ## clean a log of any shape: LOG=exports/ TO=cleaned/ OPTIONS="-
 serve: $(READY)  ## the recommendations as an API, http://127.0.0.1:3000: OPTIONS="--port 8000"
 	@$(PYTHON) -m helpers serve $(call given,dataset,$(value DATASET)) \
 		$(call given,columns,$(call typed,COLUMNS)) $(call given,items,$(value ITEMS)) \
-		$(call given,lists,$(value LISTS)) \
+		$(call given,to,$(value TO)) \
 		$(call given,options,$(call typed,OPTIONS))
+
+.PHONY: publish
+publish: $(READY)  ## bring lists of any job into a table: LISTS=recommendations.parquet TO=data/serving/shop
+	@test -n $(call quote,$(value LISTS)) -a -n $(call quote,$(value TO)) || { echo 'error: say what' \
+		'and where: make publish LISTS=recommendations.parquet TO=data/serving/shop' >&2; exit 1; }
+	@$(PYTHON) -m helpers publish $(call given,to,$(value TO)) $(call given,options,$(call typed,OPTIONS)) \
+		-- $(call quote,$(value LISTS))
 
 .PHONY: refresh
 refresh: $(READY)  ## one day's work: fetch, fit, compare, publish: SOURCE=exports/ (cron: README)
@@ -75,6 +82,7 @@ refresh: $(READY)  ## one day's work: fetch, fit, compare, publish: SOURCE=expor
 dashboard: $(READY)  ## the recommendations in a browser, http://127.0.0.1:8501
 	@$(PYTHON) -m helpers dashboard $(call given,dataset,$(value DATASET)) \
 		$(call given,columns,$(call typed,COLUMNS)) $(call given,items,$(value ITEMS)) \
+		$(call given,to,$(value TO)) \
 		$(call given,options,$(call typed,OPTIONS))
 
 .PHONY: space

@@ -70,13 +70,17 @@ def _parser() -> argparse.ArgumentParser:
     dashboard = add(_dashboard, "show the recommendations in a browser; builds them if need be")
     serve = add(_serve, "answer requests for recommendations; builds them if need be")
     back = add(_rollback, "serve the version before the current one again")
+    lists = add(_publish, "bring a file of lists into a folder that is or will be served")
+    lists.add_argument("lists", help="recommendations.parquet: a file, a folder, s3://, gs://")
+    lists.add_argument("--to", type=Path, required=True, help="folder of the table")
     run.add_argument("--settings", default="", help='parameters: "factors=64 seed=1"')
     run.add_argument("--notebooks", default="", help='only these: "1 2 3"')
     serve.epilog = "Clients have to send the key in the variable API_KEY, if it is set."
-    serve.add_argument("--lists", default="", help="recommendations.parquet to serve, no model")
     for command, port in ((serve, 3000), (dashboard, 8501)):
         command.add_argument("--host", default="127.0.0.1", help="to listen on (%(default)s)")
         command.add_argument("--port", type=int, default=port, help="(%(default)s)")
+    for command in (serve, dashboard, back):
+        command.add_argument("--to", type=Path, help="folder of the table, of any origin")
     space = add(_space, "write a folder that can be pushed to a Hugging Face Space")
     space.add_argument("--to", type=Path, required=True, help="that folder, new or empty")
     report = add(_report, "render executed notebooks again, without running them")
@@ -121,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         ("dataset", (run, serve, dashboard, back), DATASETS[0], f"path, or one of {names}"),
         ("columns", (run, serve, dashboard, new, clean), "", '"user=visitor,item=sku,..."'),
         ("items", (run, serve, dashboard, new), "", "file: ids, titles and genres of items"),
-        ("redis", (serve, new), "", "redis://host:6379/0, for the lists"),
+        ("redis", (serve, lists, new), "", "redis://host:6379/0, for the lists"),
     ):
         for command in of:
             command.add_argument(f"--{option}", default=default, help=what)
@@ -130,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> bool:
     settings = _pairs(shlex.split(options.settings))
-    numbers = [int(number) for number in options.notebooks.replace(",", " ").split()]
+    numbers = _numbers(options.notebooks)
     _check_data(options)
     from helpers import portfolio, production
 
@@ -163,7 +167,7 @@ def _serve(options: argparse.Namespace) -> None:
 
     from helpers.serving import api, build
 
-    folder = build.serving_table(options.dataset, options.columns, options.items, options.lists)
+    folder = build.serving_table(options.dataset, options.columns, options.items, options.to)
     _into_redis(folder, options.redis)
     app = api.create_app(folder, options.redis or None, os.environ.get("API_KEY"))
     with suppress(KeyboardInterrupt):
@@ -174,15 +178,24 @@ def _rollback(options: argparse.Namespace) -> None:
     from helpers import datasets
     from helpers.serving import table
 
-    folder = Path("data", "serving", datasets.slug(options.dataset))
+    folder = options.to or Path("data", "serving", datasets.slug(options.dataset))
     print(f"{folder}: version {table.rollback(folder)}")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from helpers.serving import table
+
+    print(
+        f"{options.to}: version {table.publish(options.lists, options.to)}, lists without a model"
+    )
+    _into_redis(options.to, options.redis)
 
 
 def _dashboard(options: argparse.Namespace) -> None:
     _check_data(options)
     from helpers.serving import build, dashboard
 
-    folder = build.serving_table(options.dataset, options.columns, options.items)
+    folder = build.serving_table(options.dataset, options.columns, options.items, options.to)
     dashboard.launch(folder, options.host, options.port)
 
 
@@ -217,6 +230,13 @@ def _check_dataset(text: str) -> None:
     near = difflib.get_close_matches(text, DATASETS, n=1)
     meant = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{text!r} is neither a file nor one of {', '.join(DATASETS)}{meant}")
+
+
+def _numbers(text: str) -> list[int]:
+    words = text.replace(",", " ").split()
+    if wrong := [word for word in words if not word.isdecimal()]:
+        raise ValueError(f'NOTEBOOKS={text}: {wrong[0]!r} is no number; say "1 2 3"')
+    return [int(word) for word in words]
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -190,6 +191,17 @@ def read_arrays(
         ) from error
     _check_manifest(path, manifest, expect)
     return arrays, manifest
+
+
+def hidden(address: str) -> str:
+    """An address without user and password, which no record may hold.
+
+    Examples
+    --------
+    >>> hidden("postgresql+psycopg://reader:secret@db/shop?sslmode=require")
+    'postgresql+psycopg://db/shop'
+    """
+    return re.sub(r"\?\S*", "", re.sub(r"//[^@]*@", "//", str(address)))
 
 
 def existing(path: Path) -> Path:

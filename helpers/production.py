@@ -213,9 +213,9 @@ def measure(production: Production, *, seed: int = 0) -> dict[str, dict[str, flo
 
 
 def lists(made: Production, n: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Rows of users, their ``n`` best new items and the scores, in blocks that fit into memory."""
-    n_users, n_items = made.matrix.shape
-    blocks = recommend.in_blocks(made.model, made.matrix, min(n, n_items), np.arange(n_users))
+    """Rows of users with a history, their ``n`` best new items and the scores, in blocks."""
+    users = np.flatnonzero(np.diff(made.matrix.indptr))
+    blocks = recommend.in_blocks(made.model, made.matrix, min(n, made.matrix.shape[1]), users)
     for users, _, items, best in blocks:
         yield users, items, best
 
@@ -224,7 +224,8 @@ def write_lists(production: Production, folder: Path, n: int = 20) -> Path:
     """Write ``recommendations.parquet`` and ``.csv``, whole or not at all.
 
     Columns ``user_id``, ``rank`` (from 1), ``item_id``, ``title``, ``score``. The rows of user
-    ``""`` come first: the popular list, scored by the share of users, for everybody else.
+    ``""`` come first: the popular list, scored by the share of users, for everybody else, such as
+    users without a positive value.
 
     Parameters
     ----------

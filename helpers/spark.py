@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from helpers.cleaning.columns import LOG_ROLES, NULLS, resolve_columns
 from helpers.cleaning.schema import LARGEST, NOBODY
 
 try:
+    from py4j.protocol import Py4JJavaError
     from pyspark import SparkContext
     from pyspark.errors import PySparkException
     from pyspark.ml.evaluation import Evaluator
@@ -102,8 +103,7 @@ def session(
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if is_local:  # else the host name decides, which may not lead back to this machine
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    work = Path(tempfile.mkdtemp(prefix="spark-"))
-    atexit.register(shutil.rmtree, work, ignore_errors=True)
+    work = _work()
     said = work / "spark.log"
     settings: dict[str, bool | float | int | str | None] = {
         "spark.driver.memory": memory, "spark.ui.enabled": "false",
@@ -115,7 +115,7 @@ def session(
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
     before = os.dup(2)
     try:
-        with said.open("w") as log:  # what starts meanwhile writes there for all its life
+        with said.open("a") as log:  # what starts meanwhile writes there for all its life
             os.dup2(log.fileno(), 2)
         started = SparkSession.builder.master(master).config(map=settings).getOrCreate()
     except Exception as error:
@@ -126,6 +126,14 @@ def session(
         os.close(before)
     started.sparkContext.setCheckpointDir(checkpoints or str(work / "checkpoints"))
     return started
+
+
+@cache
+def _work() -> Path:
+    """A temporary folder of this process: the JVM writes to the same log in all its sessions."""
+    work = Path(tempfile.mkdtemp(prefix="spark-"))
+    atexit.register(shutil.rmtree, work, ignore_errors=True)
+    return work
 
 
 def _check_java() -> None:
@@ -197,7 +205,8 @@ def read(
     -----
     Rows that cannot be read, have no user or item, are of an excluded account, or are equal to
     another row in every column of the file are left out, under the first of these reasons, with
-    the counts of :func:`helpers.cleaning.clean`.
+    the counts of :func:`helpers.cleaning.clean`. Values are plain numbers here, and times numbers
+    or ISO 8601; other forms (``2,5``, ``31.5.2024``) are for `clean`, whose Parquet is read as is.
 
     ``StringIndexer`` would bring all ids to the driver. Here ids are sorted on the cluster,
     numbered within each part, and each part is moved up by the sizes of those before: what
@@ -209,9 +218,11 @@ def read(
         separator = "\t" if ".tsv" in path else ","
         raw = session.read.load(path, kind, header=True, escape='"', sep=separator)
         column = resolve_columns(raw.columns, columns or {}, roles=roles)
-    except (PySparkException, io.DatasetError) as error:
-        raise io.DatasetError(f"{path}: {error}") from error
-    text = {role: _text(raw[f"`{name}`"]) for role, name in column.items()}
+    except (PySparkException, Py4JJavaError, io.DatasetError) as error:
+        why = str(error).partition("\n\tat ")[0]
+        raise io.DatasetError(f"{path}: {why}") from error
+    kinds = dict(raw.dtypes)
+    text = {role: _text(raw[f"`{name}`"], kinds[name]) for role, name in column.items()}
     typed = {"value": text["value"].try_cast("double") if "value" in text else F.lit(1.0)}
     for role in ("user", "item"):  # a whole number that was stored as a float loses its .0
         typed[f"{role}_id"] = F.regexp_replace(text[role], r"^(-?\d+)\.0+$", "$1")
@@ -246,18 +257,25 @@ def read(
     return Log(log, users, items, removed)
 
 
-def _text(column: Column) -> Column:
+def _text(column: Column, kind: str) -> Column:
     """A column as text without blanks around it; NULL for words that mean nothing is here."""
-    text = F.btrim(column.cast("string"), F.lit(" \t\r\n\xa0\ufeff"))
+    text = column.cast("string")
+    if kind in ("double", "float"):  # else 12345678.0 would be 1.2345678E7
+        text = F.when(column % 1 == 0, column.try_cast("decimal(38,0)").cast("string")).otherwise(
+            text
+        )
+    text = F.btrim(text, F.lit(" \t\r\n\xa0\ufeff"))
     return F.when(~F.lower(text).isin(*NULLS), text)
 
 
 def _moment(text: Column) -> Column:
-    """Seconds, milli-, micro- or nanoseconds since 1970, or a date and time."""
+    """Seconds, milli-, micro- or nanoseconds since 1970, 20240531, or a date and time."""
+    day = F.when(text.rlike(r"^(19|20)\d{6}$"), F.try_to_timestamp(text, F.lit("yyyyMMdd")))
     number = text.try_cast("double")
     for largest in (1e17, 1e14, 1e11):
         number = F.when(F.abs(number) > largest, number / 1_000).otherwise(number)
-    return F.coalesce(F.timestamp_seconds(number), F.try_to_timestamp(text))
+    moment = F.coalesce(day, F.timestamp_seconds(number), F.try_to_timestamp(text))
+    return F.when(~text.rlike(r"^(19|20)\d\d$"), moment)  # a year alone is none
 
 
 def _numbered(rows: DataFrame, what: str) -> DataFrame:
@@ -431,7 +449,8 @@ def grid(
     done, found = dict(_stored(results)), []
     results.parent.mkdir(parents=True, exist_ok=True)
     for settings, number in product(runs, range(folds)):
-        about = {**settings, "fold": number, "folds": folds, "seed": seed, "data": data}
+        about = {"seed": seed, **settings, "fold": number, "folds": folds, "data": data}
+        about["split seed"] = seed
         if (key := json.dumps(about, sort_keys=True)) not in done:
             start = time.perf_counter()
             train, test = cells.where(f"part <> {number}"), cells.where(f"part = {number}")
@@ -487,8 +506,8 @@ def lists(model: ALSModel, log: Log, folder: str, n: int = 20,
     if n < 1:
         raise SparkError(f"n is {n}, expected a whole number of at least 1")
     known = pairs(log.rows).where("value > 0").persist()
-    history = log.users.join(known.groupBy("user").count(), "user", "left")
-    users = history.selectExpr("user", "ceil(log2(1 + coalesce(count, 0)) / 2) AS k").persist()
+    history = known.groupBy("user").count()  # who has none has no list
+    users = history.selectExpr("user", "ceil(log2(1 + count) / 2) AS k").persist()
     found = [
         model.recommendForUserSubset(users.where(f"k = {k}"), n + 4**k + recommend.TIES)
         for (k,) in users.select("k").distinct().collect()
@@ -538,10 +557,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("results", type=Path, help="the file to which results are added (.jsonl)")
     options = parser.parse_args(arguments)
     try:
-        spark = session()
-        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
-            datasets.load(options.dataset).interactions.to_parquet(file.name)
-            found = grid(read(spark, file.name).rows, tuning.runs_of(GRID), options.results)
+        log = datasets.load(options.dataset).interactions
+        with tempfile.TemporaryDirectory() as folder:
+            log.to_parquet(path := f"{folder}/log.parquet")
+            rows = read(session(), path).rows
+            found = grid(rows, tuning.runs_of(GRID), options.results)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

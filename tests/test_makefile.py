@@ -58,10 +58,12 @@ def test_variables_reach_the_cleaning_as_they_are(folder: Path, text: str) -> No
 
 @pytest.mark.parametrize("text", ODD)
 def test_variables_reach_the_dashboard_and_the_space_as_they_are(folder: Path, text: str) -> None:
-    words = [f"{name}={text}" for name in ("DATASET", "COLUMNS", "ITEMS", "OPTIONS", "TO")]
-    names = ("dataset", "columns", "items", "options")
-    expected = ["dashboard", *(f"--{name}={text}" for name in names)]
-    assert make(folder, "dashboard", *words) == expected
+    words = [f"{name}={text}" for name in ("DATASET", "COLUMNS", "ITEMS", "OPTIONS", "TO", "LISTS")]
+    expected = [f"--{name}={text}" for name in ("dataset", "columns", "items", "to", "options")]
+    assert make(folder, "dashboard", *words) == ["dashboard", *expected]
+    assert make(folder, "serve", *words) == ["serve", *expected]
+    lists = ["publish", f"--to={text}", f"--options={text}", "--", text]
+    assert make(folder, "publish", *words) == lists
     assert make(folder, "space", *words) == ["space", f"--to={text}"]
 
 

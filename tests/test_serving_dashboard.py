@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, expect
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
+from helpers import __main__ as cli
 from helpers import production
 from helpers.serving import dashboard
 from helpers.serving.build import serving_table
@@ -167,15 +168,36 @@ def test_without_a_table_the_page_says_what_to_do(
     assert len(app.dataframe) == 0
 
 
+def test_a_table_of_another_log_of_that_name_is_built_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("log.csv").write_text("user,item\na,x\na,y\nb,x\n")
+    folder = serving_table("log.csv")
+    first = Store(folder).table
+    assert serving_table("log.csv") == folder
+    assert Store(folder).table.version == first.version
+    Path("log.csv").write_text("user,item\na,x\na,z\nb,z\n")
+    serving_table("log.csv")
+    assert Store(folder).table.item_ids == ["x", "z"]
+    pd.DataFrame([("", 1, "q", "q", 0.5)], columns=list(production.COLUMNS)).to_parquet("l.parquet")
+    assert cli.main(["publish", "l.parquet", "--to", str(folder)]) == 0
+    serving_table("log.csv")  # lists alone are no table of it
+    assert Store(folder).table.item_ids == ["x", "z"]
+    assert cli.main(["rollback", "--to", str(folder)]) == 0
+    assert Store(folder).table.item_ids == ["q"]
+
+
 def test_lists_without_a_model_are_not_for_the_dashboard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [("", 1, "a", "Title a", 0.5), ("u", 1, "a", "Title a", 0.9)]
     pd.DataFrame(rows, columns=list(production.COLUMNS)).to_parquet("lists.parquet")
-    folder = serving_table("movielens-100k", lists="lists.parquet")
-    assert folder == Path("data/serving/lists")
+    folder = tmp_path / "shop"
+    assert cli.main(["publish", "lists.parquet", "--to", str(folder)]) == 0
     assert "lists without a model" in capsys.readouterr().out
+    assert serving_table("movielens-100k", folder=folder) == folder  # as it is
     monkeypatch.setattr(sys, "argv", ["dashboard.py", str(folder)])
     app = AppTest.from_file(dashboard.__file__, default_timeout=60).run()
     assert not app.exception

@@ -17,8 +17,7 @@ from helpers import __main__ as command
 from helpers import production
 from helpers.als import IALS
 from helpers.datasets import Dataset
-from helpers.io import DatasetError
-from helpers.serving import refresh as module
+from helpers.io import DatasetError, hidden
 from helpers.serving import table
 from helpers.serving.refresh import compare, refresh, slug
 from helpers.serving.table import ServingError, Store
@@ -278,4 +277,4 @@ def test_a_source_names_its_folders_without_secrets() -> None:
     assert slug("postgresql://reader:secret@host/Shop?sslmode=require") == "shop"
     assert slug("postgresql://reader:secret@host") == "host"
     assert slug("sqlite:///data/shop.db") == "shop.db"
-    assert module.hidden("exports/") == "exports/"
+    assert hidden("exports/") == "exports/"

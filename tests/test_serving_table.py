@@ -1,6 +1,5 @@
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -187,7 +186,9 @@ def test_lists_alone_say_what_they_cannot_answer(lists, tmp_path):
         (lambda rows: rows.drop(columns="title"), r"(?s)title.*expected Parquet with the columns"),
         (lambda rows: rows.assign(score=np.where(rows.index == 3, np.nan, 1)), "1 rows lack a val"),
         (lambda rows: rows.assign(user_id=rows["user_id"].replace("", None)), "20 rows lack a val"),
-        (lambda rows: rows[rows["user_id"] != ""], "0 rows are of user ''"),
+        (lambda rows: rows[rows["user_id"] != ""], "0 are of user ''"),
+        (lambda rows: pd.concat([rows, rows[-2:]]), "2 have a user and item that others have"),
+        (lambda rows: rows[:0], "0 are of user ''"),
         (None, "holds no lists"),
     ],
 )
@@ -254,6 +255,45 @@ def test_a_folder_without_a_table_says_how_to_build_one(tmp_path):
         _ = Store(tmp_path).table
 
 
+def test_a_table_that_is_missing_or_damaged_is_an_error_and_is_not_made(small, tmp_path):
+    version = publish(small, tmp_path)
+    path = tmp_path / f"{version}.sqlite"
+    path.write_bytes(b"no database")
+    with pytest.raises(ServingError, match=r"cannot be read .* build it anew"):
+        _ = Store(tmp_path).table
+    path.unlink()
+    with pytest.raises(ServingError, match="cannot be read"):
+        _ = Store(tmp_path).table
+    assert versions(tmp_path) == []
+
+
+def test_users_without_a_positive_value_have_no_list_of_their_own(tmp_path):
+    """Their factors are 0: the first items of the file would be nobody's choice."""
+    log = small_log()
+    nothing = log.interactions[:1].assign(user_id="z", value=0.0)
+    unknown = nothing.assign(item_id="q")
+    every = pd.concat([log.interactions, nothing, unknown], ignore_index=True)
+    model = made(replace(log, interactions=every))
+    production.write_lists(model, tmp_path)
+    assert "z" not in set(pd.read_parquet(tmp_path / "recommendations.parquet")["user_id"])
+    publish(model, tmp_path)
+    found = Store(tmp_path).table
+    assert found.user("z") is None
+    assert found.similar(found.places["q"], 5).items == []  # nobody has it
+    assert found.places["q"] not in found.similar(0, 100).items
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_hidden_items_are_read_or_refused_in_other_encodings(encoding, small, tmp_path):
+    publish(small, tmp_path)
+    (tmp_path / "hidden.txt").write_text("i00\n", encoding=encoding)
+    if encoding == "utf-16":  # the API goes on with what it has
+        with pytest.raises(ValueError, match="utf-8"):
+            _ = Store(tmp_path).table
+    else:
+        assert Store(tmp_path).table.hidden == {0}
+
+
 def test_two_builds_at_once_are_refused(small, tmp_path):
     with FileLock(tmp_path / ".lock"), pytest.raises(ServingError, match="another build"):
         publish(small, tmp_path)
@@ -263,7 +303,7 @@ def test_two_builds_at_once_are_refused(small, tmp_path):
 def test_a_build_that_fails_changes_nothing(small, tmp_path, monkeypatch):
     version = publish(small, tmp_path)
     monkeypatch.setattr(table, "_users", lambda made: iter([("only one value",)]))
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(ServingError, match="free some disk space"):
         publish(small, tmp_path)
     assert versions(tmp_path) == [version] == [table.current(tmp_path)]
 

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from helpers.io import DatasetError
-from helpers.serving.window import Window, fetch, hidden
+from helpers.io import DatasetError, hidden
+from helpers.serving.window import Window, fetch
 
 SHARED = Path(__file__).parents[1] / "../shared/data"
 CI = bool(os.environ.get("CI"))

@@ -217,7 +217,29 @@ def test_what_is_left_out_is_what_cleaning_leaves_out(session, tmp_path, suffix)
     assert log.users.where("user_id IN ('12', 'u2')").count() == 2
 
 
+def test_ids_and_times_stored_as_floats_are_those_of_cleaning(session, tmp_path):
+    path = tmp_path / "log.parquet"
+    frame = pd.DataFrame({"user": [12_345_678.0, 7.0, 8.5, np.nan], "item": list("abcd")})
+    frame["time"] = [20_240_531.0, 20_240_601.0, 20_240_602.0, 20_240_603.0]
+    frame.to_parquet(path)
+    found = spark.read(session, str(path))
+    cleaned = cleaning.clean(path).frame
+    assert {row[1] for row in found.users.collect()} == {"12345678", "7", "8.5"}
+    assert {row[1] for row in found.users.collect()} == set(cleaned["user_id"])
+    times = [
+        row[0].isoformat() for row in found.rows.sort("timestamp").select("timestamp").collect()
+    ]
+    assert times[0].startswith("2024-05-31")
+    assert times == [time.isoformat()[:19] for time in sorted(cleaned["timestamp"])]
+    frame.assign(time=2024).to_parquet(path)  # a year is no moment
+    with pytest.raises(DatasetError, match="no row is left"):
+        spark.read(session, str(path))
+
+
 def test_a_log_that_cannot_be_read_is_refused(session, tmp_path):
+    (tmp_path / "bad.parquet").write_text("no Parquet")
+    with pytest.raises(DatasetError, match=r"bad\.parquet"):
+        spark.read(session, str(tmp_path / "bad.parquet"))
     with pytest.raises(DatasetError, match=r"nothing\.parquet"):
         spark.read(session, str(tmp_path / "nothing.parquet"))
     path = tmp_path / "log.csv"
@@ -375,6 +397,8 @@ def test_a_killed_grid_goes_on_where_it_was(log, session, tmp_path):
     assert results.read_bytes() == before
     other = spark.grid(log.rows.where("user > 0"), runs[:1], results, folds=2)  # other data
     assert not set(other["seconds"]) & set(found["seconds"])
+    seeded = spark.grid(log.rows, [runs[0] | {"seed": 7}], results, folds=2)
+    assert not set(seeded["seconds"]) & set(found["seconds"])  # not the fits of seed 0
     with pytest.raises(spark.SparkError, match="folds is 1"):
         spark.grid(log.rows, runs, results, folds=1)
 

@@ -351,7 +351,7 @@ def _engine(zone: str = "UTC", memory: str = MEMORY) -> Iterator[tuple[Connectio
     """A database of its own, and a folder for what does not fit into memory."""
     try:
         ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, TypeError) as error:
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
         raise DatasetError(f"zone is {zone!r}, expected a name such as Europe/London") from error
     with tempfile.TemporaryDirectory(prefix="cleaning-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)

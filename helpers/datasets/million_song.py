@@ -96,6 +96,8 @@ def _download(part: Path) -> None:
                     if start and answer.status_code == 416:  # nothing is left to send
                         return
                     answer.raise_for_status()
+                    if "html" in answer.headers.get("Content-Type", ""):
+                        raise requests.RequestException("it sent a web page, not the archive")
                     if answer.status_code != 206:  # a server that knows no ranges sends all
                         file.truncate(0)
                     for block in answer.iter_content(CHUNK):

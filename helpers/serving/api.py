@@ -8,7 +8,6 @@ documentation pages load scripts from another host, so they are off; ``/`` lists
 import hmac
 import json
 import logging
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -65,13 +64,16 @@ class Explanation(Similar):
     score: float = Field(examples=[0.93])
 
 
+_ItemId = Annotated[str, Field(max_length=1_000)]
+
+
 class Basket(BaseModel):
     """What a visitor has taken; they need not be known."""
 
     model_config = ConfigDict(extra="forbid")
-    items: list[str] = Field(max_length=1_000, examples=[["50", "181"]])
+    items: list[_ItemId] = Field(max_length=1_000, examples=[["50", "181"]])
     n: int = Field(20, ge=1, le=100)
-    exclude: list[str] = Field([], max_length=1_000, description="Items to leave out.")
+    exclude: list[_ItemId] = Field([], max_length=1_000, description="Items to leave out.")
     category: str = Field("", examples=[""], description="Only its items.")
 
 
@@ -160,7 +162,7 @@ class _Served:
                 if self._version is None or self._version.table is not table:
                     log.info("serving version %s", table.version)
                     self._version = _Version(table)
-            except (ServingError, sqlite3.Error, OSError, KeyError) as error:
+            except (ValueError, OSError, KeyError) as error:
                 if str(error) != self._fault:  # once, not at each request
                     self._fault = str(error)
                     log.error("no new version: %s", error)
@@ -203,7 +205,8 @@ def create_app(
     redis_url : str, optional
         Lists of users are looked up there, and in the file where Redis does not have them.
     api_key : str, optional
-        What clients have to send as ``X-API-Key`` for all but ``/health``.
+        What clients have to send as ``X-API-Key`` for all but ``/``, ``/openapi.json`` and
+        ``/health``.
 
     Returns
     -------

@@ -1,6 +1,5 @@
 """The dashboard: Streamlit over the table that the API serves."""
 
-import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.web import cli
 
-from helpers.serving.table import ServingError, Store, Table, User
+from helpers.serving.table import Store, Table, User
 
 # No docstrings: Streamlit would draw them.
 N = 10  # items of a list
@@ -53,7 +52,7 @@ def page(folder: str) -> None:
     try:
         table = _store(folder).table
         assert table.model  # lists alone have none, and say so
-    except (ServingError, OSError, sqlite3.Error) as error:
+    except (ValueError, OSError) as error:
         st.error("Nothing can be served:")
         st.text(str(error))
         return

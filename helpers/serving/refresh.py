@@ -17,7 +17,7 @@ from helpers.io import DatasetError
 from helpers.production import K, Production
 from helpers.serving import table
 from helpers.serving.table import ServingError, Table
-from helpers.serving.window import Window, fetch, hidden
+from helpers.serving.window import Window, fetch
 
 MARGIN = 0.05  # share of the served model's nDCG that a new one may lose
 LEAST_USERS = 30  # with fewer users a comparison says nothing
@@ -36,7 +36,7 @@ def slug(source: str) -> str:
     >>> slug("exports/"), slug("postgresql+psycopg://reader:secret@db/shop")
     ('exports', 'shop')
     """
-    return datasets.slug(Path(hidden(source)) if "://" in source else source)
+    return datasets.slug(Path(io.hidden(source)) if "://" in source else source)
 
 
 def refresh(
@@ -108,7 +108,7 @@ def refresh(
             raise DatasetError(f"{argument} is {value} days, expected at least {least}")
     started, runs = datetime.now(UTC), to / "refresh" / "runs.json"
     until = until or started.date()
-    name = "a frame" if isinstance(source, pd.DataFrame) else hidden(str(source))
+    name = "a frame" if isinstance(source, pd.DataFrame) else io.hidden(str(source))
     with io.writing(runs):
         runs.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -6,9 +6,10 @@ or the one before, and a builder may be killed at any moment.
 """
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -33,7 +34,7 @@ LISTED = 100
 when they are read."""
 
 KEPT = 3  # versions that stay in the folder
-MAPPED = 1 << 40  # bytes of a file that may be mapped into memory instead of read: all of it
+MAPPED = 1 << 40  # bytes of a file that may be mapped into memory: up to SQLite's own limit
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -47,19 +48,20 @@ CREATE TABLE popular (category TEXT PRIMARY KEY, items BLOB, scores BLOB);
 _TABLES = {"facts": 2, "items": 7, "users": 5, "popular": 3}  # with their columns
 
 _ITEMS = """CREATE TABLE items AS
-    SELECT row_number() OVER (ORDER BY item_id) - 1 AS place, item_id, any_value(title) AS title
+    SELECT row_number() OVER (ORDER BY item_id) - 1 AS place, item_id, min(title) AS title
     FROM lists GROUP BY item_id"""
 _COUNTS = """SELECT count(*) FILTER (
         user_id IS NULL OR rank IS NULL OR item_id IS NULL OR title IS NULL
         OR NOT coalesce(isfinite(score), false)
-    ), count_if(user_id = ''), count(DISTINCT user_id) - 1, count(DISTINCT item_id)
+    ), count(*) - count(DISTINCT (user_id, item_id)), coalesce(count_if(user_id = ''), 0),
+    count(DISTINCT user_id) - 1, count(DISTINCT item_id)
     FROM lists"""
 _USERS = """SELECT user_id, list(place ORDER BY rank), list(score ORDER BY rank)
     FROM lists JOIN items USING (item_id) WHERE user_id {} GROUP BY user_id ORDER BY user_id"""
 
 _NO_MODEL = (
     "these are lists alone: baskets, similar items, reasons, a refresh and the dashboard need the "
-    "table of a fitted model (`make serve` without LISTS)"
+    "table of a fitted model"
 )
 
 
@@ -113,11 +115,14 @@ class Table:
     """
 
     def __init__(self, path: Path, hidden: Collection[str] = ()) -> None:
-        address = f"{Path(path).resolve().as_uri()}?immutable=1"
-        self._connection = sqlite3.connect(address, uri=True, check_same_thread=False)
-        self._connection.execute(f"PRAGMA mmap_size = {MAPPED}")
+        address = f"{Path(path).resolve().as_uri()}?mode=ro&immutable=1"
         self.version = Path(path).stem
-        self.facts: dict[str, Any] = json.loads(self._one("SELECT value FROM facts")[0])
+        try:
+            self._connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+            self._connection.execute(f"PRAGMA mmap_size = {MAPPED}")
+            self.facts: dict[str, Any] = json.loads(self._one("SELECT value FROM facts")[0])
+        except sqlite3.Error as error:
+            raise ServingError(f"{path} cannot be read ({error}); build it anew") from error
         columns = "item_id, title, categories, n_users"
         rows = self._connection.execute(f"SELECT {columns} FROM items ORDER BY place").fetchall()
         self.item_ids: list[str] = [row[0] for row in rows]
@@ -259,7 +264,7 @@ class Store:
         """The current version; keep it for one answer, so that the answer is of one version."""
         mark = tuple(map(_mark, self._watched))
         if mark != self._mark:
-            names = self._watched[1].read_text(encoding="utf-8").splitlines() if mark[1] else []
+            names = self._watched[1].read_text(encoding="utf-8-sig").splitlines() if mark[1] else []
             path = self.folder / f"{current(self.folder)}.sqlite"
             self._table = Table(path, [name.strip() for name in names])
             self._mark = mark
@@ -312,6 +317,8 @@ def publish(
         with FileLock(folder / ".lock", timeout=0):
             for left in folder.glob(".*.tmp*"):  # of builders that were killed
                 left.unlink()
+            for left in folder.glob(".lists-*"):
+                shutil.rmtree(left)
             served = current(folder) if (folder / "current").is_file() else ""
             for version in versions(folder):
                 if version > served:  # never switched to, or gone back from
@@ -325,6 +332,8 @@ def publish(
                 else:
                     _write_lists(str(made), temporary, card)
             _switch(folder, version)
+    except sqlite3.Error as error:
+        raise ServingError(f"{folder} cannot be written ({error}); free some disk space") from error
     except Timeout:
         raise ServingError(f"another build into {folder} is going on; wait until it ends") from None
     return version
@@ -343,7 +352,8 @@ def _switch(folder: Path, version: str) -> None:
     io.write_text(folder / "current", version + "\n")
     for old in versions(folder)[:-KEPT]:
         if old != version:
-            (folder / f"{old}.sqlite").unlink()  # who has it open can still read it
+            with suppress(PermissionError):  # Windows keeps what is open; else it can be read
+                (folder / f"{old}.sqlite").unlink()
 
 
 def _write(made: Production, path: Path, card: Mapping[str, Any]) -> None:
@@ -385,24 +395,26 @@ def _fill(path: Path, facts: Mapping[str, Any], *rows: Iterable[tuple[Any, ...]]
 
 def _write_lists(lists: str, path: Path, card: Mapping[str, Any]) -> None:
     """The table of lists alone; they need not fit into memory, and parts come in any order."""
-    columns = ", ".join(production.COLUMNS)
-    with TemporaryDirectory() as scratch, duckdb.connect(f"{scratch}/lists.duckdb") as engine:
+    shown, columns = io.hidden(lists), ", ".join(production.COLUMNS)
+    folder = TemporaryDirectory(dir=path.parent, prefix=".lists-")
+    with folder as scratch, duckdb.connect(f"{scratch}/lists.duckdb") as engine:
         try:
             engine.register("parts", dataset.dataset(lists, format="parquet"))
             engine.execute(f"CREATE TABLE lists AS SELECT {columns} FROM parts")
-            n_bad, n_popular, n_users, n_items = engine.execute(_COUNTS).fetchall()[0]
+            n_bad, n_twice, n_popular, n_users, n_items = engine.execute(_COUNTS).fetchall()[0]
             engine.execute(_ITEMS)
         except (OSError, pa.ArrowException, duckdb.Error) as error:
             raise ServingError(
-                f"{lists} holds no lists ({type(error).__name__}: {error}); expected Parquet with "
-                f"the columns {columns}"
+                f"{shown} holds no lists ({type(error).__name__}: {error}); expected Parquet with "
+                f"the columns {columns}, and free disk space of its size in {path.parent}"
             ) from error
-        if n_bad or not n_popular:
+        if n_bad or n_twice or not n_popular:
             raise ServingError(
-                f"{lists}: {n_bad} rows lack a value, {n_popular} rows are of user '' (the popular "
-                "list); expected 0 and at least 1, so write the lists again"
+                f"{shown}: {n_bad} rows lack a value, {n_twice} have a user and item that others "
+                f"have, {n_popular} are of user '' (the popular list); expected 0, 0 and at least "
+                "1: write the lists again"
             )
-        facts = {**card, "dataset": lists, "users": n_users, "items": n_items}
+        facts = {**card, "dataset": shown, "users": n_users, "items": n_items}
 
         def rows(query: str) -> Iterator[Any]:
             found = engine.execute(query)
@@ -431,14 +443,13 @@ def _users(made: Production) -> Iterator[tuple[str, bytes, bytes, bytes, bytes]]
         lengths = (items >= 0).sum(axis=1).tolist()  # what is left stands first
         for row, (user, length) in enumerate(zip(users.tolist(), lengths, strict=True)):
             place, start, end = row * items.shape[1], ends[user], ends[user + 1]
-            if start < end:  # who has no history gets the popular list
-                yield (
-                    ids[user],
-                    listed[4 * place : 4 * (place + length)],
-                    values[8 * place : 8 * (place + length)],
-                    seen[4 * start : 4 * end],
-                    weights[8 * start : 8 * end],
-                )
+            yield (
+                ids[user],
+                listed[4 * place : 4 * (place + length)],
+                values[8 * place : 8 * (place + length)],
+                seen[4 * start : 4 * end],
+                weights[8 * start : 8 * end],
+            )
 
 
 def _similar(factors: np.ndarray) -> Iterator[tuple[bytes, bytes]]:
@@ -449,6 +460,7 @@ def _similar(factors: np.ndarray) -> Iterator[tuple[bytes, bytes]]:
     for start in range(0, n_items, step):
         cosines = units[start : start + step] @ units.T
         cosines[:, lengths[:, 0] == 0] = -np.inf  # without users there is no direction
+        cosines[lengths[start : start + step, 0] == 0] = -np.inf
         cosines[np.arange(len(cosines)), np.arange(start, start + len(cosines))] = -np.inf
         for items, best in zip(*recommend.rank_items(cosines, n), strict=True):
             yield _blobs(items[items >= 0], best[items >= 0])

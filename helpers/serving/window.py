@@ -110,22 +110,11 @@ def _query(address: str, query: str, since: datetime) -> pd.DataFrame:
             rows = connection.execute(sqlalchemy.text(query).bindparams(bound))
             return pd.DataFrame(rows.fetchall(), columns=list(rows.keys()))
     except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
-        reason = hidden(str(getattr(error, "orig", error)).strip().partition("\n")[0])
+        reason = io.hidden(str(getattr(error, "orig", error)).strip().partition("\n")[0])
         raise DatasetError(
-            f"{hidden(address)} could not be read ({reason}); check the address and the query, and "
-            "that the database's driver is installed"
+            f"{io.hidden(address)} could not be read ({reason}); check the address and the query, "
+            "and that the database's driver is installed"
         ) from None
-
-
-def hidden(address: str) -> str:
-    """An address without user and password, which no record may hold.
-
-    Examples
-    --------
-    >>> hidden("postgresql+psycopg://reader:secret@db/shop?sslmode=require")
-    'postgresql+psycopg://db/shop'
-    """
-    return re.sub(r"\?\S*", "", re.sub(r"//[^@]*@", "//", str(address)))
 
 
 class Window:
@@ -150,8 +139,8 @@ class Window:
                 self.files, self.folder = FileSystem.from_uri(uri)
             except (ValueError, OSError) as error:
                 raise DatasetError(
-                    f"window is {hidden(str(place))!r}, expected a folder or an address such as "
-                    f"s3://bucket/folder, az:// or gs:// ({hidden(str(error))})"
+                    f"window is {io.hidden(str(place))!r}, expected a folder or an address such as "
+                    f"s3://bucket/folder, az:// or gs:// ({io.hidden(str(error))})"
                 ) from None
 
     def days(self) -> dict[date, FileInfo]:
