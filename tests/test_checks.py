@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import readme
 from nbformat import NotebookNode, v4
 from notebook_fixtures import build, write
 from notebook_rules import check
 from test_environment import conda_is_stale, unlocked
 
 from helpers import portfolio
-from helpers.reporting import html, readme
+from helpers.reporting import html
 
 ROOT = Path(__file__).parents[1]
 FILES = ("README.md", "pyproject.toml", "requirements.txt", "environment.yml", "conftest.py")

@@ -533,9 +533,10 @@ def test_errors_are_one_clear_message_unless_asked_for_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("file").touch()
     wrong = (
         ["run", "--settings", "factors"], ["run", "--dataset", "no.csv"], ["run"],
-        ["datasets", "movielens"], ["readme"],
+        ["datasets", "movielens"], ["space", "--to", "file/space"],
     )  # fmt: skip
     for words in wrong:
         assert cli.main(words) == 1
