@@ -172,18 +172,14 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         transposed = C.T.tocsr()
         self._start(C.shape)
         # The kernels bring their own threads; a threaded BLAS below them would only get in the way.
-        with (
-            threadpool_limits(1, user_api="blas"),
-            tqdm(total=self.iterations, disable=not show_progress) as progress,
-        ):
-            for iteration in range(self.iterations):
+        with threadpool_limits(1, user_api="blas"):
+            for iteration in tqdm(range(self.iterations), disable=not show_progress):
                 start = time.perf_counter()
                 X, Y = self.user_factors, self.item_factors
                 self._half_step(transposed, Y, X)
                 self._half_step(C, X, Y)
                 # What implicit derives from the factors and keeps.
                 self._user_norms = self._item_norms = self._YtY = self._XtX = None
-                progress.update(1)
                 if callback is not None:
                     callback(iteration, time.perf_counter() - start, None)
         self._check_fit_errors()
