@@ -126,7 +126,7 @@ bench: $(READY)  ## speed, memory and quality against peers (hours); then `make 
 notebooks: $(READY)  ## maintainers: re-execute the notebooks in place, write reports/ and README.md
 	@$(PYTHON) -m helpers notebooks $(foreach number,$(value NOTEBOOKS),$(call quote,$(number)))
 	@$(PYTHON) -m helpers report
-	@$(PYTHON) -m helpers readme
+	@$(PYTHON) tests/readme.py
 
 .PHONY: report
 report: $(READY)  ## render again without executing: the committed notebooks, or those of DATASET=...
@@ -135,7 +135,7 @@ report: $(READY)  ## render again without executing: the committed notebooks, or
 
 .PHONY: readme
 readme: $(READY)  ## write the findings and tables of README.md from reports/results/
-	@$(PYTHON) -m helpers readme
+	@$(PYTHON) tests/readme.py
 
 .PHONY: lab
 lab: $(READY)  ## open the notebooks in JupyterLab

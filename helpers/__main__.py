@@ -94,7 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--to", type=Path, required=True, help="the Parquet file")
     save = add(_notebooks, "execute the notebooks and save them in place")
     save.add_argument("numbers", nargs="*", type=int, metavar="number")
-    add(_readme, "write the generated parts of the README")
 
     new = add(_refresh, "one day's work: fetch new rows, fit, compare, publish a new version")
     new.add_argument("--source", required=True, help="files, folder, pattern or SQLAlchemy URL")
@@ -259,12 +258,6 @@ def _notebooks(options: argparse.Namespace) -> None:
     from helpers import portfolio
 
     portfolio.save_notebooks(options.numbers)
-
-
-def _readme(options: argparse.Namespace) -> None:
-    from helpers.reporting import readme
-
-    print("\n".join(readme.update()) or "README.md is up to date")
 
 
 def _datasets(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,9 +83,8 @@ def run(
     items: str = "",
     settings: Mapping[str, str] | None = None,
     numbers: Sequence[int] = (),
-    root: Path = Path(),
 ) -> Outcome:
-    """Execute the notebooks on a data set and render their reports.
+    """Execute the notebooks on a data set and render their reports, in the project's folder.
 
     Nothing is executed before the settings and the data set are known to be good, and the
     committed notebooks are only read. Of a notebook that fails the report ends with that cell;
@@ -102,8 +101,6 @@ def run(
         Parameters that the notebooks declare. Such a run has its own derived data and reports.
     numbers : sequence of int
         The notebooks to run; all by default.
-    root : Path
-        The project's folder.
 
     Raises
     ------
@@ -112,25 +109,25 @@ def run(
     DatasetError
         If the data set cannot be loaded.
     """
-    paths = _find(root)
+    paths = _find()
     if unknown := set(numbers) - set(paths):
         listed = ", ".join(map(str, paths))
         raise PortfolioError(f"there is no notebook {min(unknown)}; there are {listed}")
     declared = {number: parameters(html.read(path)) for number, path in paths.items()}
     converted = _converted(settings or {}, declared.values())
     slug, ending = datasets.slug(dataset), _ending(settings or {})
-    target = root / "reports" / f"{slug}{ending}"
-    with _alone(root), io.replaced_folder(target) as draft:
+    target = Path("reports", f"{slug}{ending}")
+    with _alone(), io.replaced_folder(target) as draft:
         names = {number: _data_of(dataset, declared[number]) for number in sorted(numbers or paths)}
-        looked_at = {name: _look(name, columns, items, root) for name in sorted({*names.values()})}
+        looked_at = {name: _look(name, columns, items) for name in sorted({*names.values()})}
         jobs = {}
         for number, name in names.items():
             data_sha256, left_out = looked_at[name]
-            folder = Path("data/processed") / f"{datasets.slug(name)}{ending}"
+            folder = Path("data/processed", f"{datasets.slug(name)}{ending}")
             given = {
-                "dataset": _from_notebooks(name, root),
+                "dataset": _from_notebooks(name),
                 "columns": columns,
-                "items": _from_notebooks(items, root),
+                "items": _from_notebooks(items),
                 "processed_dir": f"../{folder.as_posix()}",
                 **converted,
             }
@@ -138,7 +135,7 @@ def run(
             own = {key: value for key, value in given.items() if key in known}
             jobs[number] = Job(
                 paths[number],
-                root / folder / "notebooks" / paths[number].name,
+                folder / "notebooks" / paths[number].name,
                 {key: value for key, value in own.items() if value != known[key].default},
                 {"data_sha256": data_sha256, **given},
                 left_out.get(number, ""),
@@ -153,8 +150,8 @@ def run(
             job.executed.unlink(missing_ok=True)
         interrupted = _execute_all(jobs, draft.resolve())  # what is done is rendered all the same
         executed = _executed({job.executed.parent: job.manifest for job in jobs.values()})
-        rendered = [path.relative_to(root).as_posix() for path in executed]
-        io.write_json(root / "data/processed" / target.name / RENDERED, rendered)
+        rendered = [path.as_posix() for path in executed]
+        io.write_json(Path("data/processed", target.name, RENDERED), rendered)
         missing = {job.path: job.left_out for job in jobs.values() if job.left_out}
         html.render(executed, draft, dataset=slug, left_out=missing)
         skipped = _skipped(jobs, draft)
@@ -164,15 +161,15 @@ def run(
     return Outcome(target / "index.html", failed, skipped)
 
 
-def save_notebooks(numbers: Sequence[int] = (), root: Path = Path()) -> None:
+def save_notebooks(numbers: Sequence[int] = ()) -> None:
     """Execute the committed notebooks as they are and save them in place.
 
     A notebook that fails or writes to stderr is left as it was, and PortfolioError is raised.
     """
-    paths = _find(root)
+    paths = _find()
     for number in numbers or paths:
         path = paths[number]
-        with _alone(root), _environment():
+        with _alone(), _environment():
             notebook, failed = _execute(path, {})
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
         texts = [output.text.strip() for output in outputs if output.get("name") == "stderr"]
@@ -182,26 +179,24 @@ def save_notebooks(numbers: Sequence[int] = (), root: Path = Path()) -> None:
         io.write_text(path, nbformat.writes(notebook) + "\n")
 
 
-def render(
-    dataset: str = "", settings: Mapping[str, str] | None = None, root: Path = Path()
-) -> Path:
+def render(dataset: str = "", settings: Mapping[str, str] | None = None) -> Path:
     """Render executed notebooks with the outputs that they hold; nothing is run.
 
     Without a data set these are the committed notebooks. With one, they are those of the last run
     on it with these settings. Returns the index page.
     """
     if not dataset:
-        html.render(list(_find(root).values()), root / "reports", dataset=datasets.DEFAULT)
-        return root / "reports" / "index.html"
+        html.render(list(_find().values()), Path("reports"), dataset=datasets.DEFAULT)
+        return Path("reports/index.html")
     slug, ending = datasets.slug(dataset), _ending(settings or {})
-    folder, target = (root / part / f"{slug}{ending}" for part in ("data/processed", "reports"))
+    folder, target = (Path(part, f"{slug}{ending}") for part in ("data/processed", "reports"))
     if not (folder / RENDERED).is_file():
         raise PortfolioError(
             f"there are no executed notebooks in data/processed/{slug}{ending}/notebooks; run "
             "them first, with the same DATASET and SET: make run DATASET=..."
         )
-    with _alone(root), io.replaced_folder(target) as draft:
-        html.render([root / name for name in io.read_json(folder / RENDERED)], draft, dataset=slug)
+    with _alone(), io.replaced_folder(target) as draft:
+        html.render([Path(name) for name in io.read_json(folder / RENDERED)], draft, dataset=slug)
     return target / "index.html"
 
 
@@ -277,29 +272,26 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     return sentences, left_out
 
 
-def _find(root: Path) -> dict[int, Path]:
+def _find() -> dict[int, Path]:
     """The notebooks by number."""
-    paths = sorted((root / "notebooks").resolve().glob("[0-9][0-9]_*.ipynb"))
+    paths = sorted(Path("notebooks").resolve().glob("[0-9][0-9]_*.ipynb"))
     if not paths:
-        raise PortfolioError(f"no notebooks in {root / 'notebooks'}; run this in the project")
+        raise PortfolioError("there is no notebook in notebooks/; run this in the project's folder")
     return {int(path.name[:2]): path for path in paths}
 
 
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _alone() -> AbstractContextManager[object]:
     """Refuse a second run in the same folder: it would mix its files with those of the first."""
-    path = (root / "data" / "processed" / ".lock").resolve()
+    path = Path("data/processed/.lock").resolve()
     try:
         with io.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path).acquire(timeout=0)
+            return FileLock(path).acquire(timeout=0)
     except Timeout:
         raise PortfolioError(
-            f"another run is going on in {root.resolve().name}/; wait until it ends, or run in "
+            f"another run is going on in {Path.cwd().name}/; wait until it ends, or run in "
             "another copy of the project"
         ) from None
-    with lock:
-        yield
 
 
 def _converted(
@@ -340,16 +332,16 @@ def _data_of(dataset: str, known: Mapping[str, Parameter]) -> str:
     return str(written_for if dataset == datasets.DEFAULT else dataset)
 
 
-def _from_notebooks(name: str, root: Path) -> str:
+def _from_notebooks(name: str) -> str:
     """A path as the notebooks see it from their folder; a name of a data set stays."""
     if not name or name in datasets.names():
         return name
-    return Path(os.path.relpath(name, root / "notebooks")).as_posix()
+    return Path(os.path.relpath(name, "notebooks")).as_posix()
 
 
-def _look(name: str, columns: str, items: str, root: Path) -> tuple[str, dict[int, str]]:
+def _look(name: str, columns: str, items: str) -> tuple[str, dict[int, str]]:
     """Load a data set and say what it cannot answer; its checksum, and the notebooks left out."""
-    data = datasets.load(name, columns=columns or None, items=items or None, data_dir=root / "data")
+    data = datasets.load(name, columns=columns or None, items=items or None)
     sentences, left_out = preflight(data)
     for sentence in sentences:
         print(f"{data.name}: {sentence}", file=sys.stderr)

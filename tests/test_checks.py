@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import readme
 from nbformat import NotebookNode, v4
 from notebook_fixtures import build, write
 from notebook_rules import check
 from test_environment import conda_is_stale, unlocked
 
 from helpers import portfolio
-from helpers.reporting import html, readme
+from helpers.reporting import html
 
 ROOT = Path(__file__).parents[1]
 FILES = ("README.md", "pyproject.toml", "requirements.txt", "environment.yml", "conftest.py")
@@ -93,7 +94,8 @@ def test_an_answer_that_is_not_the_written_one_fails_the_hygiene(copy: Path) -> 
     assert f"another answer than {results.name} holds" in found(path, html.read(path))
 
 
-def test_a_misspelt_parameter_stops_the_runner(copy: Path) -> None:
+def test_a_misspelt_parameter_stops_the_runner(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy)
     known = {
         name
         for path in (copy / "notebooks").glob("*.ipynb")
@@ -101,7 +103,7 @@ def test_a_misspelt_parameter_stops_the_runner(copy: Path) -> None:
     }
     right = sorted(known - portfolio.OWN_PARAMETERS)[0]
     with pytest.raises(portfolio.PortfolioError, match=f"did you mean '{right}'"):
-        portfolio.run(settings={right + "x": "1"}, root=copy)
+        portfolio.run(settings={right + "x": "1"})
 
 
 @pytest.mark.parametrize("part", ["findings", "results", "claims", "notebooks"])

@@ -243,8 +243,8 @@ def test_steps_are_those_of_conjugate_gradient(factors, steps):
             before, r = r @ r, r - alpha * A @ p
             p = r + (r @ r) / before * p
     expected[0] = 0  # no cells: its exact solution, wherever it started
-    model = IALS(factors, 0.1, 0.5, **EXACT)
-    model._half_step(user_items, X, Y, Y.T @ Y, steps)
+    model = IALS(factors, 0.1, 0.5, **EXACT | {"cg_steps": steps})
+    model._half_step(user_items, X, Y)
     assert pytest.approx(expected, abs=1e-9) == X
 
 
@@ -253,7 +253,7 @@ def test_exact_rows_of_every_length():
     Y, X = np.random.default_rng(1).normal(size=(18, 5)), np.ones((18, 5))
     W = user_items.toarray()
     penalties = 0.1 * ((W > 0).sum(axis=1) + 0.5 * 18)
-    IALS(5, 0.1, 0.5, **EXACT)._half_step(user_items, X, Y, Y.T @ Y, 0)
+    IALS(5, 0.1, 0.5, **EXACT)._half_step(user_items, X, Y)
     assert pytest.approx(dense_half_step(W, Y, penalties, 0.5), abs=1e-9) == X
 
 

@@ -1,6 +1,8 @@
 """What a practitioner does: the real notebooks 1 and 2 on logs of their own, and odd ones."""
 
 import shutil
+from contextlib import chdir
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -30,6 +32,12 @@ def rows(n_rows=4_000, seed=0):
     return rng, pd.DataFrame({"who": who, "what": what})
 
 
+def run(project, *data, **given):
+    with chdir(project):
+        outcome = portfolio.run(*data, **given)
+    return replace(outcome, index=project / outcome.index)
+
+
 def found(outcome, name):
     content = io.read_json(outcome.index.parent / "results" / f"{name}.json")
     return content, {each["metric"]: each["value"] for each in content["results"]}
@@ -49,9 +57,9 @@ def shop(project):
     named.to_csv(project / "My Shop.csv", index=False)
     titles_path = project / "$x$ <img src=x onerror=alert(1)>.csv"
     titles.to_csv(titles_path, index=False)
-    outcome = portfolio.run(
-        str(project / "My Shop.csv"), columns=COLUMNS, items=str(titles_path),
-        numbers=[1, 2], root=project,
+    outcome = run(
+        project, str(project / "My Shop.csv"), columns=COLUMNS, items=str(titles_path),
+        numbers=[1, 2],
     )  # fmt: skip
     return outcome, log
 
@@ -111,9 +119,9 @@ def test_a_log_without_times_runs_with_two_colons_few_iterations_and_any_letters
     path.write_text("user::item\n" + "\n".join(lines) + "\n")
     titles = pd.DataFrame({"id": log["what"].unique(), "title": "片仮名 \U0001f980"})
     titles.to_csv(project / "titles.csv", index=False)
-    outcome = portfolio.run(
-        str(path), items=str(project / "titles.csv"), settings={"iterations": "1"},
-        numbers=[1, 2, 3], root=project,
+    outcome = run(
+        project, str(path), items=str(project / "titles.csv"), settings={"iterations": "1"},
+        numbers=[1, 2, 3],
     )  # fmt: skip
     assert outcome.failed == []
     assert any("time" in sentence for sentence in outcome.skipped)
@@ -129,9 +137,7 @@ def test_the_notebooks_of_the_store_run_on_a_real_event_log(project):
     few = {"compared_users": "200", "simulated_shoppers": "300", "simulated_days": "30"}
     few |= {"simulated_seeds": "101", "shoppers": "300", "search_users": "200", "trials": "2"}
     few |= {"n_seeds": "1", "factors": "16"}
-    outcome = portfolio.run(
-        str(project / "retailrocket"), settings=few, numbers=[7, 8], root=project
-    )
+    outcome = run(project, str(project / "retailrocket"), settings=few, numbers=[7, 8])
     assert outcome.failed == []
     _, cleaning = found(outcome, "07_store_cleaning")
     assert 0.95 * 97_381 < cleaning["Rows left by the cleaning"] <= 97_381

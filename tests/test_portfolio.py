@@ -54,13 +54,18 @@ def dataset(
     )
 
 
+@pytest.fixture(autouse=True)
+def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What was loaded; the data are always the same four rows."""
     calls: list[tuple[Any, ...]] = []
 
-    def load(name: str, *, columns: str | None, items: str | None, data_dir: Path) -> Any:
-        calls.append((name, columns, items, data_dir))
+    def load(name: str, *, columns: str | None, items: str | None) -> Any:
+        calls.append((name, columns, items))
         return dataset()
 
     monkeypatch.setattr(datasets, "load", load)
@@ -85,9 +90,9 @@ def test_the_default_run_injects_nothing_and_changes_nothing(
     save_runnable(tmp_path, "notes", "raise SystemError('only numbered notebooks are run')")
     before = tracked(tmp_path)
 
-    outcome = portfolio.run(root=tmp_path)
+    outcome = portfolio.run()
 
-    reports = tmp_path / "reports" / datasets.DEFAULT
+    reports = Path("reports", datasets.DEFAULT)
     assert outcome.index == reports / "index.html"
     assert (outcome.failed, outcome.skipped) == (
         [],
@@ -95,7 +100,7 @@ def test_the_default_run_injects_nothing_and_changes_nothing(
     )
     assert (tmp_path / "notebooks" / "order").read_text() == "first second"
     assert tracked(tmp_path) == before
-    assert loaded == [(datasets.DEFAULT, None, None, tmp_path / "data")]
+    assert loaded == [(datasets.DEFAULT, None, None)]
     assert sorted(path.name for path in reports.iterdir()) == [
         "01_first.html", "02_second.html", "index.html", "results",
     ]  # fmt: skip
@@ -134,12 +139,12 @@ def test_a_log_of_ones_own_gets_its_own_folders(tmp_path: Path, loaded: list[Any
     save_runnable(tmp_path, "02_second", "print(factors, alpha)", SHOW, parameters=FACTORS)
 
     outcome = portfolio.run(
-        str(log), columns="user=user", items=str(log), settings={"factors": "64"}, root=tmp_path
+        str(log), columns="user=user", items=str(log), settings={"factors": "64"}
     )
 
     slug = "shop-factors-64"
-    assert outcome.index == tmp_path / "reports" / slug / "index.html"
-    assert loaded == [(str(log), "user=user", str(log), tmp_path / "data")]
+    assert outcome.index == Path("reports", slug, "index.html")
+    assert loaded == [(str(log), "user=user", str(log))]
     seen = f"../my logs/Shop.csv ../data/processed/{slug}\n"
     first, second = (outputs(executed(tmp_path, name, slug)) for name in ("01_first", "02_second"))
     assert [text for text in first if text] == [seen, "user=user ../my logs/Shop.csv\n"]
@@ -150,7 +155,7 @@ def test_settings_leave_each_notebook_its_own_data_set(tmp_path: Path, loaded: l
     save_runnable(tmp_path, "01_first", SHOW, parameters=FACTORS)
     shop = FACTORS.replace(datasets.DEFAULT, "online-retail")
     save_runnable(tmp_path, "02_second", SHOW, parameters=shop)
-    portfolio.run(settings={"factors": "8"}, root=tmp_path)
+    portfolio.run(settings={"factors": "8"})
     assert [name for name, *_ in loaded] == [datasets.DEFAULT, "online-retail"]
     for slug, name in ((datasets.DEFAULT, "01_first"), ("online-retail", "02_second")):
         folder = f"{slug}-factors-8"
@@ -182,7 +187,7 @@ def test_bad_parameters_are_refused_before_anything_runs(
 ) -> None:
     save_runnable(tmp_path, "01_first", parameters=FACTORS)
     with pytest.raises(PortfolioError) as error:
-        portfolio.run(settings=given, root=tmp_path)
+        portfolio.run(settings=given)
     assert message in str(error.value)
     assert loaded == []
     assert not (tmp_path / "data").exists()
@@ -192,7 +197,7 @@ def test_columns_without_a_file_are_an_error(tmp_path: Path) -> None:
     save_runnable(tmp_path, "01_first", "open('ran', 'w')")
     for given in ({"columns": "user=u"}, {"items": "movies.csv"}):
         with pytest.raises(DatasetError, match=r"given for movielens-100k, .* for your own files"):
-            portfolio.run(**given, root=tmp_path)
+            portfolio.run(**given)
     assert not (tmp_path / "notebooks" / "ran").exists()
 
 
@@ -202,20 +207,20 @@ def test_a_parameters_cell_must_declare(tmp_path: Path, loaded: list[Any], line:
     if not line:
         path.write_text(path.read_text().replace('"parameters"', '"hide-input"'))
     with pytest.raises(ValueError, match=r"0 cells are|'factors = 50' has not|malformed"):
-        portfolio.run(root=tmp_path)
+        portfolio.run()
     assert loaded == []
 
 
-def test_without_notebooks(tmp_path: Path) -> None:
-    with pytest.raises(PortfolioError, match="no notebooks in"):
-        portfolio.run(root=tmp_path)
+def test_without_notebooks() -> None:
+    with pytest.raises(PortfolioError, match="there is no notebook in notebooks/"):
+        portfolio.run()
 
 
 def test_bad_data_stop_the_run_before_the_first_notebook(tmp_path: Path) -> None:
     save_runnable(tmp_path, "01_first", "open('ran', 'w')")
     for name in ("movielens-1n", str(tmp_path / "missing.csv")):
         with pytest.raises(DatasetError):
-            portfolio.run(name, root=tmp_path)
+            portfolio.run(name)
     assert not (tmp_path / "notebooks" / "ran").exists()
 
 
@@ -229,7 +234,7 @@ def test_a_failure_ends_one_report_and_those_that_need_it(
     stale = executed(tmp_path, "03_third")
     io.write_text(stale, "the report of an earlier run")
 
-    outcome = portfolio.run(root=tmp_path)
+    outcome = portfolio.run()
 
     assert outcome.failed == [
         r"notebook 2: stopped in cell 4 of 5. KeyError: 'x\n*y*'",
@@ -251,20 +256,20 @@ def test_a_failure_ends_one_report_and_those_that_need_it(
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, loaded: list[Any]) -> None:
     look = "import filelock; filelock.FileLock('../data/processed/.lock').acquire(timeout=0)"
     save_runnable(tmp_path, "01_first", look)
-    [failed] = portfolio.run(root=tmp_path).failed
+    [failed] = portfolio.run().failed
     assert "Timeout: The file lock" in failed  # it is locked while the notebooks run
     with (
         FileLock(tmp_path / "data" / "processed" / ".lock", timeout=0),  # and no longer
         pytest.raises(PortfolioError, match="another run is going on in"),
     ):
-        portfolio.run(root=tmp_path)
+        portfolio.run()
 
 
 def test_reports_are_published_whole_or_not_at_all(
     tmp_path: Path, loaded: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_runnable(tmp_path, "01_first", "open('ran', 'a').write('x')", WRITE.format("01_first"))
-    reports = portfolio.run(root=tmp_path).index.parent
+    reports = portfolio.run().index.parent
     before = {path: path.read_bytes() for path in reports.rglob("*") if path.is_file()}
 
     def full(paths: list[Path], target: Path, **_: object) -> None:
@@ -274,13 +279,13 @@ def test_reports_are_published_whole_or_not_at_all(
 
     monkeypatch.setattr(html, "render", full)
     with pytest.raises(OSError, match=r"nothing was changed: free some disk space"):
-        portfolio.run(root=tmp_path)
+        portfolio.run()
     assert {path: path.read_bytes() for path in reports.rglob("*") if path.is_file()} == before
     assert [path.name for path in (tmp_path / "reports").iterdir()] == [datasets.DEFAULT]
     shutil.rmtree(tmp_path / "reports")
     (tmp_path / "reports").write_text("a file where the folder should be")
     with pytest.raises(OSError, match=r"a part of this path is a file"):
-        portfolio.run(root=tmp_path)
+        portfolio.run()
     assert (tmp_path / "notebooks" / "ran").read_text() == "xx"  # not a third time
 
 
@@ -288,19 +293,19 @@ def test_a_part_needs_what_came_before(tmp_path: Path, loaded: list[Any]) -> Non
     for number, name in enumerate(("01_first", "02_second", "03_third"), start=1):
         save_runnable(tmp_path, name, f"print({number}, factors)", parameters=FACTORS)
     with pytest.raises(PortfolioError, match="there is no notebook 9; there are 1, 2, 3"):
-        portfolio.run(numbers=[9], root=tmp_path)
+        portfolio.run(numbers=[9])
     with pytest.raises(PortfolioError, match=r'notebook 3 needs .* NOTEBOOKS="2 3"'):
-        portfolio.run(numbers=[3], root=tmp_path)
-    portfolio.run(numbers=[2, 1], root=tmp_path)
-    outcome = portfolio.run(numbers=[3], root=tmp_path)
+        portfolio.run(numbers=[3])
+    portfolio.run(numbers=[2, 1])
+    outcome = portfolio.run(numbers=[3])
     index = outcome.index.read_text(encoding="utf-8")
     assert [f"Notebook {n} ·" in index for n in (1, 2, 3)] == [True, True, True]
     with pytest.raises(PortfolioError, match="which is not there"):
-        portfolio.run(numbers=[3], settings={"factors": "8"}, root=tmp_path)
+        portfolio.run(numbers=[3], settings={"factors": "8"})
     stored = executed(tmp_path, "02_second")
     stored.write_text(stored.read_text().replace(SHA, "1" * 64))
     with pytest.raises(PortfolioError, match="which is not there"):
-        portfolio.run(numbers=[3], root=tmp_path)
+        portfolio.run(numbers=[3])
 
 
 @pytest.mark.parametrize(
@@ -363,7 +368,7 @@ def test_a_notebook_that_cannot_run_is_left_out(
     monkeypatch.setattr(datasets, "load", lambda name, **given: dataset("ax bx"))
     save_runnable(tmp_path, "01_first", "print(1)")
     save_runnable(tmp_path, "02_second", "open('ran', 'w')")
-    outcome = portfolio.run(root=tmp_path)
+    outcome = portfolio.run()
     assert outcome.failed == []
     assert [text.partition(". ")[0] for text in outcome.skipped] == ["notebook 2: It was left out"]
     assert not (tmp_path / "notebooks" / "ran").exists()
@@ -373,11 +378,11 @@ def test_a_notebook_that_cannot_run_is_left_out(
 
 def test_saving_in_place_is_stable_and_refuses_stderr_and_errors(tmp_path: Path) -> None:
     path = save_runnable(tmp_path, "01_first", "print(1)")
-    portfolio.save_notebooks(root=tmp_path)
+    portfolio.save_notebooks()
     saved = path.read_bytes()
     assert outputs(path) == ["", "1\n"][1:] or outputs(path)[-1] == "1\n"
     path.write_bytes(saved.replace(b'"1\\n"', b'"2\\n"'))
-    portfolio.save_notebooks([1], root=tmp_path)
+    portfolio.save_notebooks([1])
     assert path.read_bytes() == saved
 
     for name, source, why in (
@@ -387,7 +392,7 @@ def test_saving_in_place_is_stable_and_refuses_stderr_and_errors(tmp_path: Path)
         bad = save_runnable(tmp_path, name, source)
         before = bad.read_bytes()
         with pytest.raises(PortfolioError, match=f"{why}.*; it was not saved"):
-            portfolio.save_notebooks([int(name[:2])], tmp_path)
+            portfolio.save_notebooks([int(name[:2])])
         assert bad.read_bytes() == before
 
 
@@ -431,10 +436,10 @@ def test_a_stopped_run_ends_the_kernels_and_keeps_what_is_done(
     assert [*scratch.iterdir()] == []
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
-    reports = tmp_path / "reports" / datasets.DEFAULT
+    reports = Path("reports", datasets.DEFAULT)
     assert sorted(path.name for path in reports.glob("*.html")) == ["01_first.html", "index.html"]
 
-    assert portfolio.run(root=tmp_path).failed == []
+    assert portfolio.run().failed == []
     assert (reports / "02_second.html").is_file()
 
 
@@ -485,9 +490,8 @@ def pages(folder: Path) -> dict[str, bytes]:
 
 
 def test_executed_notebooks_are_rendered_again_without_running(
-    tmp_path: Path, loaded: list[Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, loaded: list[Any]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("shop.csv").write_text("user,item\n")
     save_runnable(tmp_path, "01_first", SHOW, parameters=COLUMNS)
     save_runnable(tmp_path, "07_second", "open('runs', 'a').write('x')", parameters=FACTORS)
@@ -530,12 +534,12 @@ def test_help_and_errors_import_nothing_heavy(words: list[str]) -> None:
 
 
 def test_errors_are_one_clear_message_unless_asked_for_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
     wrong = (
         ["run", "--settings", "factors"], ["run", "--dataset", "no.csv"], ["run"],
-        ["datasets", "movielens"], ["readme"],
+        ["datasets", "movielens"], ["space", "--to", "file/space"],
     )  # fmt: skip
     for words in wrong:
         assert cli.main(words) == 1
@@ -554,7 +558,6 @@ def test_errors_are_one_clear_message_unless_asked_for_more(
 def test_arguments_reach_the_runner_and_its_outcome_the_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     for name in ("a b.csv", "c d.csv"):
         (tmp_path / name).touch()
     given: list[Any] = []
@@ -584,7 +587,6 @@ def test_arguments_reach_the_runner_and_its_outcome_the_user(
 def test_a_log_without_lists_keeps_its_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "log.csv").write_text("user,item\n")
     outcome = portfolio.Outcome(Path("index.html"), [], [])
     monkeypatch.setattr(portfolio, "run", lambda *given, **named: outcome)

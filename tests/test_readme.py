@@ -2,12 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import readme
 from notebook_fixtures import save_runnable
-
-from helpers.reporting import readme
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("findings", "results", "claims", "notebooks")
@@ -113,6 +114,15 @@ def test_a_claim_of_nobody_is_an_error(project: Path) -> None:
         ValueError, match="claims of 'me' are answered; known: customised-ALS portfolio"
     ):
         readme.update(project)
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+    script = [sys.executable, readme.__file__]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "README.md" in line
 
 
 def test_the_links_of_the_readme_lead_somewhere() -> None:

@@ -50,7 +50,8 @@ def search(task):
 
 
 def score(task, name, settings):
-    return task.score(tuning.fit_lists(task, name, [settings])[0, 0])
+    lists = tuning.fit_lists(task, name, [settings])[0, 0]
+    return round(float(task.ndcg(lists).mean()), tuning.DIGITS)
 
 
 # How much work

@@ -69,12 +69,12 @@ class JaxIALS(IALS):
     def __init__(self, factors: int = 64, *, cg_steps: int = 0, **parameters: Any) -> None:
         super().__init__(factors, cg_steps=cg_steps, **parameters)
 
-    def _half_step(
-        self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, squares: np.ndarray | None, cg_steps: int
-    ) -> None:
+    def _half_step(self, C: csr_matrix, X: np.ndarray, Y: np.ndarray) -> None:
         """Overwrite ``X``; the device computes ``Y.T @ Y``, too."""
-        if cg_steps:
-            raise ValueError(f"cg_steps is {cg_steps}, but JaxIALS solves exactly: set it to 0")
+        if self.cg_steps:
+            raise ValueError(
+                f"cg_steps is {self.cg_steps}, but JaxIALS solves exactly: set it to 0"
+            )
         X[:] = 0  # what rows without cells keep
         counts, penalties = np.diff(C.indptr), self._penalties(C)
         with jax.enable_x64(True):  # else JAX would turn float64 into float32

@@ -172,18 +172,14 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         transposed = C.T.tocsr()
         self._start(C.shape)
         # The kernels bring their own threads; a threaded BLAS below them would only get in the way.
-        with (
-            threadpool_limits(1, user_api="blas"),
-            tqdm(total=self.iterations, disable=not show_progress) as progress,
-        ):
-            for iteration in range(self.iterations):
+        with threadpool_limits(1, user_api="blas"):
+            for iteration in tqdm(range(self.iterations), disable=not show_progress):
                 start = time.perf_counter()
                 X, Y = self.user_factors, self.item_factors
-                self._half_step(transposed, Y, X, None, self.cg_steps)
-                self._half_step(C, X, Y, None, self.cg_steps)
+                self._half_step(transposed, Y, X)
+                self._half_step(C, X, Y)
                 # What implicit derives from the factors and keeps.
                 self._user_norms = self._item_norms = self._YtY = self._XtX = None
-                progress.update(1)
                 if callback is not None:
                     callback(iteration, time.perf_counter() - start, None)
         self._check_fit_errors()
@@ -264,14 +260,11 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         counts = np.diff(C.indptr) + self.unobserved_weight * C.shape[1]
         return np.asarray(self.regularization * counts**self.nu, dtype=self.dtype)
 
-    def _half_step(
-        self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, squares: np.ndarray | None, cg_steps: int
-    ) -> None:
-        """Improve ``X`` in place; ``squares`` is ``Y.T @ Y`` where that is known."""
-        squares = Y.T @ Y if squares is None else squares
+    def _half_step(self, C: csr_matrix, X: np.ndarray, Y: np.ndarray) -> None:
+        """Improve ``X`` in place."""
         penalty, threads = self._penalties(C), self.num_threads
-        gram = np.asarray(self.unobserved_weight * squares, dtype=self.dtype)
-        if not cg_steps:
+        gram = np.asarray(self.unobserved_weight * (Y.T @ Y), dtype=self.dtype)
+        if not self.cg_steps:
             _solve_exactly(C, threads, C.data, C.data, penalty, gram, Y, X)
             return
         eigenvalues, Q = (part.astype(self.dtype) for part in np.linalg.eigh(gram.astype(float)))
@@ -282,7 +275,7 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
             np.matmul(Y[start:stop], Q, out=rotated[start:stop])
 
         kernels.for_blocks(rotate, np.arange(len(Y) + 1), threads)
-        system = (C.indptr, C.indices, C.data, penalty, eigenvalues, Q, rotated, X, cg_steps)
+        system = (C.indptr, C.indices, C.data, penalty, eigenvalues, Q, rotated, X, self.cg_steps)
         kernels.for_blocks(kernels.conjugate_gradient, C.indptr, threads, *system)
 
     def _check_shape(self, C: csr_matrix, name: str, ids: Any, others: np.ndarray | None) -> None:
@@ -301,8 +294,9 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         self._check_shape(matrix, name, ids, Y)
         C = _checked(matrix, name, self.dtype)
         squares = self.YtY if name == "user_items" else self.XtX
+        gram = np.asarray(self.unobserved_weight * squares, dtype=self.dtype)
         X = np.zeros((C.shape[0], self.factors), dtype=self.dtype)
-        IALS._half_step(self, C, X, Y, squares, cg_steps=0)
+        _solve_exactly(C, self.num_threads, C.data, C.data, self._penalties(C), gram, Y, X)
         return X[0] if np.isscalar(ids) else X
 
 

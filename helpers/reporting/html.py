@@ -111,8 +111,8 @@ def render(
     """
     reports = [_report(path, reports_dir, dataset) for path in paths]
     missing = [(*heading(read(path)), why) for path, why in sorted((left_out or {}).items())]
-    index = {"reports": reports, "missing": missing, "dataset": _name(dataset)}
-    contents = {reports_dir / "index.html": _page("index", **index)}
+    index = _page("index", reports=reports, missing=missing, dataset=_name(dataset))
+    contents = {reports_dir / "index.html": index}
     for before, report, after in zip([None, *reports], reports, [*reports[1:], None], strict=False):
         page = _page("report", report=report, before=before, after=after)
         contents[reports_dir / f"{report['name']}.html"] = page

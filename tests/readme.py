@@ -1,6 +1,7 @@
 """The generated parts of the README: findings, numbers, claims and notebooks, from the results."""
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,10 @@ def _replace(text: str, part: str, content: str) -> str:
             f"README.md must have one pair of lines '<!-- {part} -->' and '<!-- /{part} -->'"
         )
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
+
+
+if __name__ == "__main__":
+    try:
+        print("\n".join(update()) or "README.md is up to date")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
