@@ -267,24 +267,33 @@ def power_law(n: int, seed: int = 0) -> csr_matrix:
 
 def growth() -> dict[str, Any]:
     """Seconds of ten rounds at rank 10, by Spark and by IALS, for logs of several sizes."""
-    session, found = started(), {}
+    session, found, rank, rounds = started(), {}, 10, 10
     with tempfile.TemporaryDirectory() as folder:
         for n in (1_000, 100_000, 1_000_000, 10_000_000):  # the first one compiles
             matrix = power_law(n)
             start = time.perf_counter()
-            model = IALS(10, iterations=10, cg_steps=0, random_state=0)
+            model = IALS(rank, iterations=rounds, cg_steps=0, random_state=0)
             model.fit(matrix.astype(np.float32), show_progress=False)
             here = time.perf_counter() - start
             rows = frame_of(session, matrix, folder)
             start = time.perf_counter()
-            spark.fit(rows, rank=10, maxIter=10).userFactors.count()
+            spark.fit(rows, rank=rank, maxIter=rounds).userFactors.count()
             there = time.perf_counter() - start
             found[str(n)] = {"pairs": matrix.nnz, "users": matrix.shape[0],
                              "items": matrix.shape[1], "IALS, seconds": here,
                              "Spark, seconds": there, "Spark / IALS": there / here}  # fmt: skip
     session.stop()
     del found["1000"]
-    return found
+    return {
+        "setting": {
+            "rank": rank,
+            "rounds": rounds,
+            "IALS": "exact solves, from a matrix in memory",
+            "Spark": "reading the Parquet file included",
+            "runs": 1,
+        },
+        "sizes": found,
+    }
 
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
