@@ -217,10 +217,10 @@ def test_what_is_left_out_is_what_cleaning_leaves_out(session, tmp_path, suffix)
     assert log.users.where("user_id IN ('12', 'u2')").count() == 2
 
 
-def test_ids_and_times_stored_as_floats_are_those_of_cleaning(session, tmp_path):
+def test_ids_stored_as_floats_and_days_as_numbers_are_those_of_cleaning(session, tmp_path):
     path = tmp_path / "log.parquet"
     frame = pd.DataFrame({"user": [12_345_678.0, 7.0, 8.5, np.nan], "item": list("abcd")})
-    frame["time"] = [20_240_531.0, 20_240_601.0, 20_240_602.0, 20_240_603.0]
+    frame["time"] = [20_240_531, 20_240_601, 20_240_602, 20_240_603]
     frame.to_parquet(path)
     found = spark.read(session, str(path))
     cleaned = cleaning.clean(path).frame
