@@ -121,12 +121,12 @@ def test_each_row_of_the_table_of_definitions_is_what_the_named_libraries_report
     capped = irspacks(top_n, test, k, recall_with_cutoff=True)
     theirs = {
         ("precision", "k"): {"irspack": irspack["precision"], "ranx": ranxs["precision@3"]},
-        ("precision", "sum of min(k, r) over users"): {"implicit": implicit["precision"]},
-        ("recall", "r"): {"irspack": irspack["recall"], "ranx": ranxs["recall@3"]},
-        ("recall", "min(k, r)"): {"irspack (recall_with_cutoff)": capped["recall"]},
-        ("MAP", "r"): {"irspack": irspack["map"], "ranx": ranxs["map@3"]},
-        ("MAP", "min(k, r)"): {"implicit": implicit["map"]},
-        ("nDCG", "ideal list of min(k, r)"): {
+        ("precision", "sum of min(k, n_u) over users"): {"implicit": implicit["precision"]},
+        ("recall", "n_u"): {"irspack": irspack["recall"], "ranx": ranxs["recall@3"]},
+        ("recall", "min(k, n_u)"): {"irspack (recall_with_cutoff)": capped["recall"]},
+        ("MAP", "n_u"): {"irspack": irspack["map"], "ranx": ranxs["map@3"]},
+        ("MAP", "min(k, n_u)"): {"implicit": implicit["map"]},
+        ("nDCG", "ideal list of min(k, n_u)"): {
             "implicit": implicit["ndcg"], "irspack": irspack["ndcg"], "ranx": ranxs["ndcg@3"]
         },
         ("hit rate", "1"): {"irspack": irspack["hit"], "ranx": ranxs["hit_rate@3"]},

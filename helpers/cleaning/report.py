@@ -266,14 +266,14 @@ def _notes(verdicts: Verdicts) -> list[str]:
     if verdicts.n_unmatched:
         found.append(
             f"{verdicts.n_unmatched:,} returns have no purchase in the log, or a smaller one: "
-            "it was made before the log begins."
+            "it was probably made before the log begins."
         )
     accounts = verdicts.accounts
     suspects = list(accounts.index[accounts["like_staff"]]) if len(accounts) else []
     if suspects:
         few = ", ".join(map(str, suspects[:5])) + (", ..." if len(suspects) > 5 else "")
         found.append(
-            f"{len(suspects):,} accounts look at much in office hours and hardly buy ({few}). "
+            f"{len(suspects):,} accounts view many items in office hours and hardly buy ({few}). "
             "They are kept; if they are staff, name them (staff_users, staff_addresses)."
         )
     return found

@@ -21,12 +21,12 @@ from helpers.cleaning.sql import Connection, literal, scalar
 from helpers.io import DatasetError
 
 RULES = {
-    "missing user": "no user: nobody can be recommended anything for it",
+    "missing user": "no user id, so no one to recommend to",
     "missing item": "no item",
     "dates out of range": "outside of the dates asked for, or in the future",
     "cancellations": "the line of a cancelled order, or a return",
-    "quantity": "a purchase of nothing or less",
-    "price": "a purchase for nothing or less",
+    "quantity": "quantity zero or negative",
+    "price": "price zero or negative",
     "service items": "postage, samples, adjustments: no product",
     "declared bots": "the user agent names a crawler",
     "staff": "an account, address or network that was given as staff",

@@ -143,7 +143,7 @@ def definitions(top_n: np.ndarray, test: csr_matrix, k: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index ``metric``; columns ``denominator`` (for each user, with ``r`` the number of test
+        Index ``metric``; columns ``denominator`` (for each user, with ``n_u`` the number of test
         items), ``value`` (mean over the users, unless the denominator says otherwise) and
         ``used by``, the libraries that the tests compare with on the same lists.
 
@@ -164,12 +164,12 @@ def definitions(top_n: np.ndarray, test: csr_matrix, k: int) -> pd.DataFrame:
     pooled = found[f"precision@{k}"].sum() * k / np.minimum(k, n_relevant).sum()
     rows = [
         ("precision", "k", means["precision"], "irspack, ranx"),
-        ("precision", "sum of min(k, r) over users", pooled, "implicit"),
-        ("recall", "r", means["recall"], "irspack, ranx"),
-        ("recall", "min(k, r)", means["capped recall"], "irspack (recall_with_cutoff)"),
-        ("MAP", "r", means["map"], "irspack, ranx"),
-        ("MAP", "min(k, r)", means["capped map"], "implicit"),
-        ("nDCG", "ideal list of min(k, r)", means["ndcg"], "implicit, irspack, ranx"),
+        ("precision", "sum of min(k, n_u) over users", pooled, "implicit"),
+        ("recall", "n_u", means["recall"], "irspack, ranx"),
+        ("recall", "min(k, n_u)", means["capped recall"], "irspack (recall_with_cutoff)"),
+        ("MAP", "n_u", means["map"], "irspack, ranx"),
+        ("MAP", "min(k, n_u)", means["capped map"], "implicit"),
+        ("nDCG", "ideal list of min(k, n_u)", means["ndcg"], "implicit, irspack, ranx"),
         ("hit rate", "1", means["hit rate"], "irspack, ranx"),
         ("MRR", "place of the first hit", means["mrr"], "ranx"),
     ]

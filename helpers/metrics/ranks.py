@@ -73,7 +73,7 @@ def roem(scores: np.ndarray, test: csr_matrix, train: csr_matrix | None = None) 
     ``ROEM = sum(r * rank) / sum(r)`` over the cells of ``test``, whose values are strengths ``r``
     of 0 or more, see :func:`percentile_ranks`: from 0 (perfect) to 1; random scores, and constant
     ones, give 0.5. Hu, Koren, Volinsky (2008), "Collaborative Filtering for Implicit Feedback
-    Datasets", section 5, equation 8.
+    Datasets", section 6, equation 8.
 
     Examples
     --------
