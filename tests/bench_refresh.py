@@ -23,6 +23,7 @@ from helpers.serving.window import Window, fetch
 N_DAYS, N_ROWS, FIRST = 365, 2_000, date(2025, 1, 1)
 QUERY = "SELECT user_id, item_id, time FROM events WHERE time >= :since"
 LATE = 2
+TESTED = 28  # days on which the lists are scored that are made before the first of them
 
 
 def database(folder: Path) -> str:
@@ -71,25 +72,25 @@ def fit(model: IALS, matrix: csr_matrix) -> list[float]:
     return losses
 
 
-def rounds(name: str) -> dict[str, float]:
+def rounds(name: str) -> dict[str, object]:
     """A fit from scratch and one from the factors of the day before, on the same log."""
-    data = datasets.load(name)
-    log, newest = data.interactions, data.interactions["timestamp"].max().normalize()
-    # The last day is tested, the one before is new.
-    train, test = log[log["timestamp"] < newest], log[log["timestamp"] >= newest]
+    log = datasets.load(name).interactions
+    first = log["timestamp"].max().normalize() - pd.Timedelta(days=TESTED - 1)
+    # The last days are tested, the one before them is new.
+    train, test = log[log["timestamp"] < first], log[log["timestamp"] >= first]
     day_before = train["timestamp"].max().normalize()
     before = interactions_of(train[train["timestamp"] < day_before])
     now = interactions_of(train)
     matrix = WEIGHTINGS["binary"](now.user_items)
     factory = model_factory("IALS", {"factors": 32})
     old = factory.fit(before)
-    found: dict[str, float] = {"pairs": now.nnz}
+    found: dict[str, object] = {"pairs": now.nnz, "days tested": TESTED}
     cells = test[test["user_id"].isin(now.user_ids) & test["item_id"].isin(now.item_ids)]
     hidden = np.zeros(matrix.shape, dtype=bool)
     hidden[
         now.user_ids.get_indexer(cells["user_id"]), now.item_ids.get_indexer(cells["item_id"])
     ] = 1
-    losses = {}
+    losses, ndcg = {}, {}
     for way in ("cold", "warm"):
         model = factory.make(now)
         if way == "warm":
@@ -99,9 +100,13 @@ def rounds(name: str) -> dict[str, float]:
         found[f"rounds, {way}"], found[f"loss, {way}"] = len(losses[way]), losses[way][-1]
         relevant = csr_matrix(hidden & (matrix.toarray() == 0))
         lists = recommend.top_n(model, matrix, 10)
-        found[f"ndcg@10 of the next day, {way}"] = float(
-            metrics.accuracy(lists, relevant, [10])["ndcg@10"].mean()
-        )
+        ndcg[way] = metrics.accuracy(lists, relevant, [10])["ndcg@10"].dropna()
+        found[f"ndcg@10, {way}"] = float(ndcg[way].mean())
+    difference = metrics.paired(ndcg["warm"], ndcg["cold"])
+    found["ndcg@10, warm - cold"] = {
+        name: round(getattr(difference, name), 4) for name in ("difference", "low", "high")
+    }
+    found["users tested"] = len(ndcg["warm"])
     below = [number for number, one in enumerate(losses["warm"], 1) if one <= losses["cold"][-1]]
     found["warm rounds to the loss of the cold fit"] = min(below, default=0)
     return found
