@@ -26,7 +26,8 @@ EVENT_WEIGHTS = {"view": 1.0, "cart": 3.0, "purchase": 5.0, "remove_from_cart": 
 """What an event of a store counts; one of another kind counts 1."""
 
 WARM_ROUNDS = 4
-"""Rounds of a fit that starts from yesterday's factors; `make bench` shows how few are needed."""
+"""Rounds of a fit that starts from yesterday's factors; `make bench` compares its lists with those
+of a fit from scratch."""
 
 COLUMNS = {"user_id": pa.string(), "rank": pa.int32(), "item_id": pa.string()}
 COLUMNS |= {"title": pa.string(), "score": pa.float64()}
