@@ -105,8 +105,8 @@ def in_time_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     --------
     >>> times = pd.to_datetime(["2024-05-03", "2024-05-01", "2024-05-02"], utc=True)
     >>> frame, notes = in_time_order(pd.DataFrame({"timestamp": times, "row": [0, 1, 2]}))
-    >>> frame["row"].tolist(), notes[0][:34]
-    ([1, 2, 0], 'The file is not sorted by time; he')
+    >>> frame["row"].tolist(), notes[0][:30]
+    ([1, 2, 0], 'The file is not sorted by time')
     """
     if "timestamp" not in frame:
         return frame, ["The log has no times."]
@@ -116,7 +116,8 @@ def in_time_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if times.is_monotonic_increasing:
         return frame, []
     note = (
-        "The file is not sorted by time; here its rows are, those of the same time as they stood."
+        "The file is not sorted by time; its rows are sorted here, and rows with the same time keep "
+        "the order of the file."
     )
     return frame.sort_values("timestamp", kind="stable", ignore_index=True), [note]
 
