@@ -312,7 +312,7 @@ class BPR:
         self.item_factors = (rng.random((n_items, self.factors + 1)) - 0.5) / self.factors
         self.user_factors[:, -1], self.item_factors[:, -1] = 1, 0
         for iteration in range(self.iterations):
-            drawn, others = rng.integers((cells.nnz, n_items), size=(cells.nnz, 2)).T
+            drawn, others = (rng.integers(n, size=cells.nnz) for n in (cells.nnz, n_items))
             _bpr_steps(
                 rows[drawn], cells.indices[drawn], others, cells.indptr, cells.indices,
                 self.user_factors, self.item_factors, self.learning_rate, self.regularization,

@@ -49,8 +49,8 @@ class Workload:
     test_users: int = _meaning("users whose lists are scored, at most")
     search_users: int = _meaning("users in a search for settings, at most")
     trials: int = _meaning("trials of each search")
-    grid_users: int = _meaning("users in the cross-validated grid, at most")
-    folds: int = _meaning("folds of the grid")
+    grid_users: int = _meaning("users in the grid, at most")
+    folds: int = _meaning("parts of the grid's pairs")
     n_splits: int = _meaning("random splits in the comparison")
     max_factors: int = _meaning("factors of the largest model")
     without: tuple[str, ...] = _meaning("models left out")
@@ -209,19 +209,23 @@ def score_grid(task: Task, name: str, runs: Sequence[Settings], *, seed: int = 0
     -------
     DataFrame
         One row for each model: the settings, ``ROEM`` (0 is best, 0.5 chance; whole catalogue,
-        ties averaged, weighted by strength) and ``nDCG@k``.
+        ties averaged, weighted by strength), ``ROEM, test rows`` (each user's test items among
+        themselves, ties first, as the usual SQL has it), ``nDCG@k``, and ``of users``, the nDCG
+        of each of ``task.users``.
     """
 
-    def measure(model: Any, matrix: csr_matrix) -> dict[str, float]:
+    def measure(model: Any, matrix: csr_matrix) -> dict[str, Any]:
         test, left_out, users = task.split.test.user_items, task.split.left_out, task.users
-        lists, ranks = [], []
+        lists, ranks, in_test = [], [], []
         blocks = recommend.in_blocks(model, matrix, task.k, users, left_out)
         for block, scores, items, _ in blocks:
             lists.append(items)
             ranks.append(metrics.percentile_ranks(scores, test[block], left_out[block]))
-        roem = np.average(np.concatenate(ranks), weights=test[users].data)
-        ndcg = task.ndcg(np.concatenate(lists)).mean()
-        return {"ROEM": float(roem), f"nDCG@{task.k}": float(ndcg)}
+            in_test.append(_percent_rank(scores, test[block]))
+        both = {"ROEM": np.concatenate(ranks), "ROEM, test rows": np.concatenate(in_test)}
+        roem = {what: np.average(each, weights=test[users].data) for what, each in both.items()}
+        ndcg = task.ndcg(np.concatenate(lists))
+        return {**roem, f"nDCG@{task.k}": ndcg.mean(), "of users": ndcg}
 
     found = _fit_all(task, name, runs, [seed], 2, measure)
     return pd.DataFrame({**run, **scores} for run, [scores] in zip(runs, found, strict=True))
@@ -377,6 +381,14 @@ def in_parallel(
     bar = partial(tqdm, desc=description, total=len(jobs), leave=False, disable=not description)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         return list(bar(pool.map(run, jobs)))
+
+
+def _percent_rank(scores: np.ndarray, test: csr_matrix) -> np.ndarray:
+    """SQL's ``PERCENT_RANK`` of each test item among those of its user."""
+    users = np.repeat(np.arange(test.shape[0]), np.diff(test.indptr))
+    predictions = pd.Series(scores[users, test.indices]).groupby(users)
+    place, size = predictions.rank(method="min", ascending=False), predictions.transform("size")
+    return ((place - 1) / (size - 1).clip(lower=1)).to_numpy()
 
 
 def _fit_all(

@@ -288,7 +288,7 @@ def nu_and_factors() -> dict[str, object]:
         "observations": "ratings of at least 4",
         "users": f"{train.shape[0]} for training, 1000 for validation, 1000 for the test",
         "lists": "100 items, from a random four fifths of each user's items (fold-in)",
-        "chosen": "regularization (given at nu = 1) and unobserved_weight, on validation",
+        "chosen": "regularization (rescaled to nu = 1) and unobserved_weight, on validation",
         "metrics": "ndcg: nDCG@100; recall: hits in 20 places / min(20, relevant items)",
         "seeds": SEEDS,
         "iterations": 16,

@@ -301,14 +301,14 @@ def test_spark_als_leaves_an_unknown_user_at_zero():
 
 def test_bpr_follows_the_gradient_of_its_objective():
     """The steps of one iteration, taken again one by one with a numerical gradient."""
-    user_items = matrix(6, 5, seed=3)
+    user_items = matrix(12, 5, seed=3)
     model = models.BPR(factors=2, learning_rate=0.1, regularization=0.3, iterations=1)
     model.fit(user_items)
     rng = np.random.default_rng(0)
-    X, Y = (rng.random((size, 3)) - 0.5 for size in (6, 5))
+    X, Y = (rng.random((size, 3)) - 0.5 for size in (12, 5))
     X, Y = X / 2, Y / 2
     X[:, 2], Y[:, 2] = 1, 0
-    drawn, others = rng.integers((user_items.nnz, 5), size=(user_items.nnz, 2)).T
+    drawn, others = (rng.integers(n, size=user_items.nnz) for n in (user_items.nnz, 5))
     rows, columns = user_items.nonzero()
     steps = 0
     for u, i, j in zip(rows[drawn], columns[drawn], others, strict=True):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from scipy.sparse import csr_matrix
 
 from helpers import metrics, models, recommend, splits, tuning
 from helpers.interactions import Interactions
@@ -184,8 +185,23 @@ def test_the_scores_of_a_grid_equal_separate_fits(task):
         scores = recommend.scores(model, train.user_items, task.users)
         known = train.user_items[task.users]
         assert row["ROEM"] == pytest.approx(metrics.roem(scores, test, known), abs=1e-12)
+        others = csr_matrix(test.toarray() == 0)  # without ties the order of the test items alone
+        ranks = metrics.percentile_ranks(scores, test, others)
+        ranks[np.repeat(np.diff(test.indptr) == 1, np.diff(test.indptr))] = 0  # SQL's, if alone
+        expected = np.average(ranks, weights=test.data)
+        assert row["ROEM, test rows"] == pytest.approx(expected, abs=1e-12)
         lists = recommend.rank_items(scores, 5, known)[0]
-        assert row["nDCG@5"] == pytest.approx(metrics.accuracy(lists, test, [5])["ndcg@5"].mean())
+        of_users = metrics.accuracy(lists, test, [5])["ndcg@5"].to_numpy()
+        assert_array_equal(row["of users"], of_users)
+        assert row["nDCG@5"] == pytest.approx(of_users.mean())
+
+
+def test_a_constant_has_a_perfect_roem_among_the_test_rows(monkeypatch, task):
+    monkeypatch.setattr(
+        models.Popularity, "_score", lambda self, users, _: np.ones((len(users), 40))
+    )
+    [found] = tuning.score_grid(task, "popular", [{}]).to_dict("records")
+    assert (found["ROEM"], found["ROEM, test rows"]) == (pytest.approx(0.5), 0)
 
 
 def test_roem_and_ndcg_do_not_depend_on_the_blocks(interactions, monkeypatch):
