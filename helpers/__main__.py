@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         how = 'run `make`, or pip install "helpers[serve]"'
         print(f"error: {error.name} is not installed: {how}", file=sys.stderr)
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:  # the last is of a port beyond 65535
         if options.traceback:
             raise
         print(f"error: {error}", file=sys.stderr)

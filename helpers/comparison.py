@@ -46,6 +46,10 @@ class Comparison:
         """Each user's mean over the splits that score the user; one column for each model."""
         return self._means(metric, "user")
 
+    def per_split(self, metric: str) -> pd.DataFrame:
+        """Means over the users of each split: one row for each split, one column for each model."""
+        return self._means(metric, "split")
+
     def accuracy(self, names: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
         """One row for each model; the first metric with its interval.
 
@@ -68,7 +72,7 @@ class Comparison:
         table = users.mean().to_frame(first)
         intervals = [metrics.bootstrap_interval(users[model], seed=seed) for model in users]
         table[["low", "high"]] = intervals
-        by_split = self._means(first, "split")
+        by_split = self.per_split(first)
         if len(by_split) > 1:
             table["worst split"], table["best split"] = by_split.min(), by_split.max()
         for metric in others:

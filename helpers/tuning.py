@@ -126,6 +126,10 @@ class Task:
         found = metrics.accuracy(top_n, self.split.test.user_items[self.users], [self.k])
         return found[f"ndcg@{self.k}"].to_numpy(np.float64)
 
+    def score(self, top_n: np.ndarray) -> float:
+        """The mean of :meth:`ndcg`, to :data:`DIGITS` decimals."""
+        return round(float(self.ndcg(top_n).mean()), DIGITS)
+
 
 def iterates(
     model: Any, user_items: csr_matrix, at: Sequence[int], measure: Callable[[Any], T]
@@ -432,7 +436,7 @@ def _validation_curve(
 
     def look(model: Any) -> None:
         n = at[len(curve)]
-        curve[n] = round(float(task.ndcg(task.top_n(model)).mean()), DIGITS)
+        curve[n] = task.score(task.top_n(model))
         trial.report(curve[n], n)
         if n < at[-1] and trial.should_prune():
             raise optuna.TrialPruned

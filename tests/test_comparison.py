@@ -88,7 +88,7 @@ def test_a_metric_without_any_value_keeps_its_columns(draws, factories):
     found = compare(chosen, draws[:1], k=5, progress=False)
     found.measured.loc[("popular",), "mrr@5"] = np.nan
     assert found.per_user("mrr@5")["popular"].isna().all()
-    assert found._means("mrr@5", "split")["popular"].isna().all()
+    assert found.per_split("mrr@5")["popular"].isna().all()
     assert found.per_user("mrr@5")["random"].notna().all()
 
 

@@ -51,8 +51,7 @@ def search(task):
 
 
 def score(task, name, settings):
-    lists = tuning.fit_lists(task, name, [settings])[0, 0]
-    return round(float(task.ndcg(lists).mean()), tuning.DIGITS)
+    return task.score(tuning.fit_lists(task, name, [settings])[0, 0])
 
 
 # How much work
