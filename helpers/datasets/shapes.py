@@ -116,8 +116,8 @@ def in_time_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if times.is_monotonic_increasing:
         return frame, []
     note = (
-        "The file is not sorted by time; its rows are sorted here, and rows with the same time keep "
-        "the order of the file."
+        "The file is not sorted by time; its rows are sorted here, and rows with the same time "
+        "keep the order of the file."
     )
     return frame.sort_values("timestamp", kind="stable", ignore_index=True), [note]
 
