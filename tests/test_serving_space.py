@@ -130,10 +130,11 @@ def test_compose_starts_what_there_is(root: Path) -> None:
     content = yaml.safe_load((root / "compose.yaml").read_text(encoding="utf-8"))
     services, parser = content["services"], cli._parser()
     assert set(services) == {"api", "redis", "refresh"}
+    assert services["api"]["environment"] == ["API_KEY"]  # as it is where compose runs; else unset
     for name, service in services.items():
         assert set(service) <= {
             "build", "image", "command", "ports", "volumes", "depends_on", "healthcheck",
-            "restart", "profiles",
+            "restart", "profiles", "environment",
         }  # fmt: skip
         image = service["image"]
         assert image == "implicit-als" or re.search(r":\d+\.\d+\.\d+-\w+$", image), image
