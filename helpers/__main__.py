@@ -184,9 +184,8 @@ def _rollback(options: argparse.Namespace) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from helpers.serving import table
 
-    print(
-        f"{options.to}: version {table.publish(options.lists, options.to)}, lists without a model"
-    )
+    version = table.publish(options.lists, options.to)
+    print(f"{options.to}: version {version}, lists without a model")
     _into_redis(options.to, options.redis)
 
 

@@ -261,9 +261,8 @@ def _text(column: Column, kind: str) -> Column:
     """A column as text without blanks around it; NULL for words that mean nothing is here."""
     text = column.cast("string")
     if kind in ("double", "float"):  # else 12345678.0 would be 1.2345678E7
-        text = F.when(column % 1 == 0, column.try_cast("decimal(38,0)").cast("string")).otherwise(
-            text
-        )
+        whole = column.try_cast("decimal(38,0)").cast("string")
+        text = F.when(column % 1 == 0, whole).otherwise(text)
     text = F.btrim(text, F.lit(" \t\r\n\xa0\ufeff"))
     return F.when(~F.lower(text).isin(*NULLS), text)
 
@@ -450,7 +449,7 @@ def grid(
     results.parent.mkdir(parents=True, exist_ok=True)
     for settings, number in product(runs, range(folds)):
         about = {"seed": seed, **settings, "fold": number, "folds": folds, "data": data}
-        about["split seed"] = seed
+        about["split seed"] = seed  # the models' may be another one, in their settings
         if (key := json.dumps(about, sort_keys=True)) not in done:
             start = time.perf_counter()
             train, test = cells.where(f"part <> {number}"), cells.where(f"part = {number}")

@@ -40,6 +40,7 @@ class Server:
 
     def __init__(self) -> None:
         self.body, self.breaks_after, self.knows_ranges, self.asked = archive(), 0, True, []
+        self.kind = "application/zip"
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -61,6 +62,7 @@ class Server:
         left = self.body[start:] if self.knows_ranges else self.body
         request.send_response(206 if self.knows_ranges else 200)
         request.send_header("Content-Length", str(len(left)))
+        request.send_header("Content-Type", self.kind)
         request.end_headers()
         request.wfile.write(left[: self.breaks_after or None])
 
@@ -137,6 +139,17 @@ def test_a_server_without_ranges_sends_all_again(server: Server, tmp_path: Path)
     server.knows_ranges = False
     datasets.raw_log("million-song", data_dir=tmp_path)
     assert files(tmp_path) == ["source.json", "triplets.parquet"]
+
+
+def test_a_web_page_replaces_no_part_that_was_received(server: Server, tmp_path: Path) -> None:
+    """As a network sends it that asks for a password first."""
+    part = tmp_path / "raw" / "train_triplets.txt.zip.part"
+    part.parent.mkdir()
+    part.write_bytes(server.body[:50])
+    server.knows_ranges, server.kind = False, "text/html; charset=utf-8"
+    with pytest.raises(DatasetError, match=r"web page[\s\S]*go on from 50 bytes"):
+        datasets.load("million-song", data_dir=tmp_path)
+    assert part.read_bytes() == server.body[:50]
 
 
 def test_wrong_content_is_refused_and_fetched_anew(server: Server, tmp_path: Path) -> None:

@@ -539,7 +539,7 @@ def test_errors_are_one_clear_message_unless_asked_for_more(
     Path("file").touch()
     wrong = (
         ["run", "--settings", "factors"], ["run", "--dataset", "no.csv"], ["run"],
-        ["datasets", "movielens"], ["space", "--to", "file/space"],
+        ["datasets", "movielens"], ["space", "--to", "file/space"], ["run", "--notebooks", "1 a"],
     )  # fmt: skip
     for words in wrong:
         assert cli.main(words) == 1
@@ -553,6 +553,7 @@ def test_errors_are_one_clear_message_unless_asked_for_more(
     assert "'factors' has not the form name=value" in lines[0]
     assert "'no.csv' is neither a file nor one of movielens-100k, " in lines[1]
     assert "did you mean 'movielens-1m'?" in lines[3]
+    assert "NOTEBOOKS=1 a: 'a' is no number" in lines[5]
 
 
 def test_arguments_reach_the_runner_and_its_outcome_the_user(
