@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         how = 'run `make`, or pip install "helpers[serve]"'
         print(f"error: {error.name} is not installed: {how}", file=sys.stderr)
         return 1
-    except (ValueError, OSError, OverflowError) as error:  # the last is of a port beyond 65535
+    except (ValueError, OSError) as error:
         if options.traceback:
             raise
         print(f"error: {error}", file=sys.stderr)
@@ -215,7 +215,9 @@ def _into_redis(folder: Path, url: str) -> None:
 
 
 def _check_data(options: argparse.Namespace) -> None:
-    """Refuse what is no data set, or no file of items, before anything is imported."""
+    """Refuse what is no data set, no file of items or no port, before anything is imported."""
+    if not 0 < getattr(options, "port", 1) < 65_536:
+        raise ValueError(f"--port is {options.port}, expected 1 to 65535")
     _check_dataset(options.dataset)
     if options.items and not Path(options.items).exists():
         raise ValueError(f"ITEMS={options.items}: there is no such file")

@@ -540,6 +540,7 @@ def test_errors_are_one_clear_message_unless_asked_for_more(
     wrong = (
         ["run", "--settings", "factors"], ["run", "--dataset", "no.csv"], ["run"],
         ["datasets", "movielens"], ["space", "--to", "file/space"], ["run", "--notebooks", "1 a"],
+        ["serve", "--port", "99999"],
     )  # fmt: skip
     for words in wrong:
         assert cli.main(words) == 1
@@ -554,6 +555,7 @@ def test_errors_are_one_clear_message_unless_asked_for_more(
     assert "'no.csv' is neither a file nor one of movielens-100k, " in lines[1]
     assert "did you mean 'movielens-1m'?" in lines[3]
     assert "NOTEBOOKS=1 a: 'a' is no number" in lines[5]
+    assert "--port is 99999, expected 1 to 65535" in lines[6]
 
 
 def test_arguments_reach_the_runner_and_its_outcome_the_user(
