@@ -333,16 +333,18 @@ def _bpr_steps(  # type: ignore[no-untyped-def]
         place = np.searchsorted(history, j)
         if place < len(history) and history[place] == j:
             continue
+        x, y_i, y_j = X[u], Y[i], Y[j]
         difference = 0.0
         for f in range(last + 1):
-            difference += X[u, f] * (Y[i, f] - Y[j, f])
+            difference += x[f] * (y_i[f] - y_j[f])
         pull = rate / (1 + np.exp(difference))
-        for f in range(last + 1):
-            x, y_i, y_j = X[u, f], Y[i, f], Y[j, f]
-            if f < last:
-                X[u, f] += pull * (y_i - y_j) - rate * penalty * x
-            Y[i, f] += pull * x - rate * penalty * y_i
-            Y[j, f] -= pull * x + rate * penalty * y_j
+        for f in range(last):
+            x_f, i_f, j_f = x[f], y_i[f], y_j[f]
+            x[f] += pull * (i_f - j_f) - rate * penalty * x_f
+            y_i[f] += pull * x_f - rate * penalty * i_f
+            y_j[f] -= pull * x_f + rate * penalty * j_f
+        y_i[last] += pull - rate * penalty * y_i[last]
+        y_j[last] -= pull + rate * penalty * y_j[last]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from scipy.sparse import csr_matrix
 
 from helpers.interactions import Interactions, check_user_items
-
-TIES = 20  # how many candidates beyond the end of a list are looked at to break ties
 
 DECIMALS = 9
 """Scores of a row that agree to so many decimals of the largest one are equal: the bits behind
@@ -52,8 +51,7 @@ def rank_items(
     >>> items
     array([[ 0,  2, -1]])
     """
-    n_items = scores.shape[1]
-    _check_n(n, n_items)
+    _check_n(n, scores.shape[1])
     if unknown := int(np.isnan(scores).sum()):
         raise ValueError(
             f"scores holds {unknown} values that are NaN, so no order is defined; look for NaN in "
@@ -63,21 +61,10 @@ def rank_items(
     if train_rows is not None:
         rows = np.repeat(np.arange(len(values)), np.diff(train_rows.indptr))
         values[rows, train_rows.indices] = -np.inf
-    # In units of the largest score, so that a model's scale does not decide what is equal.
-    scale = np.abs(values).max(axis=1, keepdims=True, initial=0, where=np.isfinite(values))
-    values /= np.where(scale > 0, scale, 1)
-    np.minimum(values, 2, out=values)  # +inf: a number above all others, that ties with itself
-    reach = min(n + TIES, n_items)
-    items = np.argpartition(values, n_items - reach, axis=1)[:, n_items - reach :]
-    found = np.round(np.take_along_axis(values, items, axis=1), DECIMALS)
-    order = np.lexsort((items, -found), axis=1)[:, :n]
-    items = np.take_along_axis(items, order, axis=1)
-    last = np.take_along_axis(found, order[:, -1:], axis=1) - 10.0**-DECIMALS
-    for row in np.flatnonzero((values > last).sum(axis=1) > reach):  # ties beyond the candidates
-        items[row] = np.argsort(-np.round(values[row], DECIMALS), kind="stable")[:n]
-    left = np.take_along_axis(values, items, axis=1) > -np.inf
-    best = np.take_along_axis(np.asarray(scores, dtype=np.float64), items, axis=1)
-    return np.where(left, items, -1), np.where(left, best, -np.inf)
+    items = np.full((len(values), n), -1)
+    _fill_best(values, items)
+    best = np.take_along_axis(values, np.maximum(items, 0), axis=1)
+    return items, np.where(items < 0, -np.inf, best)
 
 
 def top_n(
@@ -318,3 +305,25 @@ def _check_n(n: int, most: int) -> None:
     """Refuse lists that are longer than what is there, or empty."""
     if not 1 <= n <= most:
         raise ValueError(f"n is {n}, expected 1 to {most}, which is all that the catalogue has")
+
+
+@njit(cache=True, nogil=True)
+def _fill_best(scores: np.ndarray, items: np.ndarray) -> None:
+    """Fill each row of ``items`` with the items of the highest score; -inf fills no place."""
+    n = items.shape[1]
+    for row in range(len(scores)):
+        # In units of the largest score, so that a model's scale does not decide what is equal.
+        largest = 0.0
+        for score in scores[row]:
+            if np.isfinite(score):
+                largest = max(largest, abs(score))
+        largest = largest if largest > 0 else 1.0
+        best = np.full(n, -np.inf)
+        for item in range(scores.shape[1]):  # by index: an equal one that comes later stays behind
+            value = np.rint(scores[row, item] / largest * 10.0**DECIMALS)
+            if value > best[-1]:
+                place = n - 1
+                while place > 0 and value > best[place - 1]:
+                    best[place], items[row, place] = best[place - 1], items[row, place - 1]
+                    place -= 1
+                best[place], items[row, place] = value, item

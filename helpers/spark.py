@@ -30,7 +30,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import datasets, io, production, recommend, tuning
+from helpers import datasets, io, production, tuning
 from helpers.cleaning.columns import LOG_ROLES, NULLS, resolve_columns
 from helpers.cleaning.schema import LARGEST, NOBODY
 
@@ -507,8 +507,8 @@ def lists(model: ALSModel, log: Log, folder: str, n: int = 20,
     known = pairs(log.rows).where("value > 0").persist()
     history = known.groupBy("user").count()  # who has none has no list
     users = history.selectExpr("user", "ceil(log2(1 + count) / 2) AS k").persist()
-    found = [
-        model.recommendForUserSubset(users.where(f"k = {k}"), n + 4**k + recommend.TIES)
+    found = [  # 20 more, so that ties at the end of a list can be ordered by item
+        model.recommendForUserSubset(users.where(f"k = {k}"), n + 4**k + 20)
         for (k,) in users.select("k").distinct().collect()
     ]
     best = reduce(DataFrame.union, found).selectExpr("user", "inline(recommendations)")

@@ -338,10 +338,8 @@ def refine(
     steps : dict of str to Paired
         What each step changed, such as ``"factors 64"``.
     """
-    fit = partial(fit_lists, task, name, seeds=[seed], workers=1)
     chosen = dict(settings)
     steps: dict[str, metrics.Paired] = {}
-    values = task.ndcg(fit([chosen])[0, 0])
     while True:
         beyond = {}
         for key, (low, high) in ends.items():
@@ -350,14 +348,14 @@ def refine(
             for new in map(type(value), moved):
                 if f"{key} {new:.3g}" not in steps and new > 0 and (key, new) != ("factors", 256):
                     beyond[f"{key} {new:.3g}"] = chosen | {key: new}
-        scored = [task.ndcg(one[0]) for one in fit(list(beyond.values()))] if beyond else []
-        found = dict(zip(beyond, scored, strict=True))
+        lists = fit_lists(task, name, [chosen, *beyond.values()], seeds=[seed], workers=1)
+        values, *others = [task.ndcg(one[0]) for one in lists]
+        found = dict(zip(beyond, others, strict=True))
         steps |= {what: metrics.paired(new, values, seed=seed) for what, new in found.items()}
         ahead = [what for what in found if steps[what].verdict == "ahead"]
         if not ahead:
             return chosen, values, steps
-        first = max(ahead, key=lambda what: steps[what].difference)
-        chosen, values = beyond[first], found[first]
+        chosen = beyond[max(ahead, key=lambda what: steps[what].difference)]
 
 
 def best(trials: pd.DataFrame) -> dict[str, Any]:
@@ -389,10 +387,11 @@ def in_parallel(
 
 def _percent_rank(scores: np.ndarray, test: csr_matrix) -> np.ndarray:
     """SQL's ``PERCENT_RANK`` of each test item among those of its user."""
-    users = np.repeat(np.arange(test.shape[0]), np.diff(test.indptr))
+    sizes = np.diff(test.indptr)
+    users = np.repeat(np.arange(test.shape[0]), sizes)
     predictions = pd.Series(scores[users, test.indices]).groupby(users)
-    place, size = predictions.rank(method="min", ascending=False), predictions.transform("size")
-    return ((place - 1) / (size - 1).clip(lower=1)).to_numpy()
+    places = predictions.rank(method="min", ascending=False).to_numpy()
+    return np.asarray((places - 1) / np.maximum(sizes - 1, 1)[users])
 
 
 def _fit_all(

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from html import escape, unescape
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -229,6 +230,26 @@ class _Renderer(IPythonRenderer):
             return f"<code>{escape(body)}</code>"
 
 
+class _Check(HTMLParser):
+    """Refuse what needs other files or scripts, and figures without alternative text."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        text = (self.get_starttag_text() or tag)[:60]
+        if tag == "img" and not given.get("alt", "").strip():
+            raise ValueError(
+                f"a figure has no alternative text ({text}...); show it with "
+                "`plots.show(axes, alt)`"
+            )
+        is_image = given.get("src", "data:image/").startswith("data:image/")
+        acts = any(name.startswith("on") or name == "srcset" for name in given)
+        if tag in _ASKS_FOR_MORE or acts or not is_image:
+            raise ValueError(
+                f"an output or a text holds {text!r}; a report stands alone, without scripts and "
+                "without other files: show a PNG figure, a table or text instead"
+            )
+
+
 def _space_function(found: re.Match[str]) -> str:
     after = "0em" if found[3] else "0.167em"
     return f'<mo lspace="0.167em" rspace="{after}">{found[2]}</mo>{found[3] or ""}'
@@ -289,19 +310,7 @@ def _export(notebook: NotebookNode, renderer: _Renderer) -> str:
     highlight = Highlight2HTML("ipython3", extra_formatter_options={"nowrap": True})
     exporter.register_filter("highlight_code", highlight)
     article: str = exporter.from_notebook_node(notebook)[0]
-    for element in BeautifulSoup(article, "html.parser")(True):
-        if element.name == "img" and not str(element.get("alt", "")).strip():
-            raise ValueError(
-                f"a figure has no alternative text ({str(element)[:60]}...); show it with "
-                "`plots.show(axes, alt)`"
-            )
-        is_image = str(element.get("src", "data:image/")).startswith("data:image/")
-        acts = any(name.startswith("on") or name == "srcset" for name in element.attrs)
-        if element.name in _ASKS_FOR_MORE or acts or not is_image:
-            raise ValueError(
-                f"an output or a text holds {str(element)[:60]!r}; a report stands alone, without "
-                "scripts and without other files: show a PNG figure, a table or text instead"
-            )
+    _Check().feed(article)
     return article
 
 
