@@ -102,7 +102,7 @@ def test_lists_without_a_model_are_served_by_redis_and_say_what_they_lack(
         assert client.get("/health/ready").json()["redis"] == "ready"
         for answer in (
             client.get(f"/similar/{item}"),
-            client.get(f"/explain/7/{item}"),
+            client.get(f"/explain/7?item={item}"),
             client.post("/recommendations", json={"items": [item]}),
         ):
             assert answer.status_code == 404

@@ -101,6 +101,7 @@ _PROBLEM = {
 }
 _ERRORS = (StarletteHTTPException, RequestValidationError, ServingError, Exception)
 _Id = Annotated[str, InPath(min_length=1, examples=["1"])]
+_Item = Annotated[str, Query(min_length=1, examples=["50"])]
 _N = Annotated[int, Query(ge=1, le=100, description="Items to return.")]
 _Exclude = Annotated[Sequence[str], Query(max_length=1_000, description="To leave out; repeat it.")]
 
@@ -275,15 +276,15 @@ def create_app(
         answer = version.table.similar(version.place(item_id), n)
         return version.response(answer.items, answer.scores)
 
-    @app.get("/explain/{user_id}/{item_id:path}", response_model=Explanation, dependencies=guard)
-    async def explain(user_id: _Id, item_id: _Id) -> Response:
+    @app.get("/explain/{user_id:path}", response_model=Explanation, dependencies=guard)
+    async def explain(user_id: _Id, item: _Item) -> Response:
         """Why an item suits a user: the items of their history that add most to its score."""
         version = served.version()
         user = version.table.user(user_id)
         if user is None:
             raise HTTPException(404, f"user {user_id!r} is unknown")
-        score, parts = version.table.explain(user, version.place(item_id))
-        items, values = [item for item, _ in parts], [value for _, value in parts]
+        score, parts = version.table.explain(user, version.place(item))
+        items, values = [place for place, _ in parts], [value for _, value in parts]
         return version.response(items, values, f', "score": {score:.6g}')
 
     @app.get("/metrics", response_class=Response, include_in_schema=False, dependencies=guard)
