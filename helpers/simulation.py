@@ -266,12 +266,12 @@ class _Account(NamedTuple):
 
 
 def _rows(
-    user: int, item: np.ndarray, event: int, second: np.ndarray, slip: int = 0, mobile: int = 0
+    user: int, item: np.ndarray, event: int, second: np.ndarray, mobile: int = 0
 ) -> np.ndarray:
     """Rows of one event."""
     rows = np.zeros((9, len(item)), dtype=np.int64)
     rows[USER], rows[ITEM], rows[EVENT], rows[SECOND], rows[VALUE] = user, item, event, second, 1
-    rows[SLIP], rows[MOBILE] = slip, mobile
+    rows[MOBILE] = mobile
     return rows
 
 
@@ -307,7 +307,7 @@ def _shopper(shop: _Shop, number: int, days: int, seed: int) -> _Account:
     for day in np.repeat(np.arange(days), np.floor(rate + calendar.random(days)).astype(int)):
         clock = (hour + rng.normal(0, 24 if subtype == "shift worker" else 1.5)) % 24
         n = 10 if subtype == "reader" else min(int(rng.geometric(1 / habit.views)), 120)
-        item = np.minimum(np.searchsorted(reach, rng.random(n)), len(shop.price) - 1)
+        item = np.minimum(reach.searchsorted(rng.random(n)), len(shop.price) - 1)
         # People come back to what they looked at lately, and to what they have bought.
         for earlier, share in ((seen, 0.15), (owned, 0.03)):
             if len(earlier):
@@ -315,7 +315,7 @@ def _shopper(shop: _Shop, number: int, days: int, seed: int) -> _Account:
                 item = np.where(rng.random(n) < share, back, item)
         gap = 1 + rng.lognormal(np.log(habit.pace), 0.9, n).astype(np.int64)
         begin = max(day * DAY + int(clock * 3600), free_from)
-        second = begin + np.cumsum(np.minimum(gap, 1500))
+        second = begin + np.minimum(gap, 1500).cumsum()
         free_from = int(second[-1]) + 1800  # one visit after the other
         mobile = int(rng.random() < 0.25)
         in_app = rng.random() < 0.08 and not hard
@@ -326,17 +326,16 @@ def _shopper(shop: _Shop, number: int, days: int, seed: int) -> _Account:
             later = second[again] + 1 + rng.lognormal(2.7, 1.1, again.sum()).astype(np.int64)
             twice = clumsy.random(n) < 0.006
             close = second[twice] + 1 + clumsy.exponential(0.45, twice.sum()).astype(np.int64)
-            rows += [
-                _rows(number, item, VIEW, second, mobile=mobile),
-                _rows(number, item[again], VIEW, later, mobile=mobile),
-                _rows(number, item[twice], VIEW, close, DOUBLE_CLICK, mobile),
-            ]
-            seen = np.r_[seen, item][-60:]
+            viewed = np.concatenate([item, item[again], item[twice]])
+            views = _rows(number, viewed, VIEW, np.concatenate([second, later, close]), mobile)
+            views[SLIP, len(item) + len(later) :] = DOUBLE_CLICK
+            rows.append(views)
+            seen = np.concatenate([seen, item])[-60:]
         if taken.any():
             cart, first = np.unique(item[taken], return_index=True)
-            rows.append(_rows(number, cart, CART, second[taken][first] + 3, mobile=mobile))
+            rows.append(_rows(number, cart, CART, second[taken][first] + 3, mobile))
             placed = int(second[-1] + 20 + rng.exponential(90))
-            order = _rows(number, cart, PURCHASE, np.full(len(cart), placed), mobile=mobile)
+            order = _rows(number, cart, PURCHASE, np.full(len(cart), placed), mobile)
             order[ORDER] = placed
             order[VALUE] += rng.poisson(habit.pieces - 1, len(cart))
             fate, wait = clumsy.random(), clumsy.exponential(3 * DAY)
@@ -344,7 +343,7 @@ def _shopper(shop: _Shop, number: int, days: int, seed: int) -> _Account:
             order[SLIP] = FREE if 0.05 <= fate < 0.07 else 0
             if rng.random() < 0.6:
                 rows.append(order)
-                owned = np.r_[owned, cart]
+                owned = np.concatenate([owned, cart])
     return _Account("shopper", subtype, agents, (home, carrier), rows)
 
 
@@ -503,11 +502,11 @@ def _soiled(events: pd.DataFrame, stream: list[int]) -> pd.DataFrame:
 
 def _files(times: pd.Series) -> pd.Series:
     """The file of each row: one a month, its dialect told by the suffix."""
-    months = times.dt.strftime("%Y-%m")
+    months = times.dt.normalize() - pd.to_timedelta(times.dt.day - 1, unit="D")
     files = {}
     for number, (month, last) in enumerate(times.dt.day.groupby(months).max().items()):
         # Days up to 12 could be read as months: such a short month is written as the first is.
-        files[month] = f"events-{month}{DIALECTS[number % 4 if last > 12 else 0].suffix}"
+        files[month] = f"events-{month:%Y-%m}{DIALECTS[number % 4 if last > 12 else 0].suffix}"
     return pd.Series(months.map(files), dtype="str")
 
 

@@ -1,7 +1,7 @@
 """Any event log as the tidy frame, with an account of every row: read, validated, rules applied."""
 
 from helpers.cleaning.columns import ROLES
-from helpers.cleaning.pipeline import Cleaned, clean, column_names, read_items, read_log
+from helpers.cleaning.pipeline import Cleaned, clean, read_items, read_log
 from helpers.cleaning.profile import oddities, shapes
 from helpers.cleaning.report import CleaningReport, Finding
 from helpers.cleaning.rules import RULES, SERVICE_ITEMS, Rules
@@ -15,7 +15,6 @@ __all__ = [
     "Finding",
     "Rules",
     "clean",
-    "column_names",
     "oddities",
     "read_items",
     "read_log",

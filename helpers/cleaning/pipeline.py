@@ -326,26 +326,6 @@ def read_items(path: str | Path) -> pd.DataFrame:
     return frame
 
 
-def column_names(source: Source) -> dict[str, list[str]]:
-    """List the columns of each file of a log, as they are called there.
-
-    Parameters
-    ----------
-    source : path, glob, folder, list of these, or DataFrame
-
-    Returns
-    -------
-    dict of file name to list of str
-
-    Raises
-    ------
-    DatasetError
-        If a file cannot be read as a whole.
-    """
-    with _engine() as (connection, scratch):
-        return {part.name: part.columns for part in reading.open_parts(connection, source, scratch)}
-
-
 @contextmanager
 def _engine(zone: str = "UTC", memory: str = MEMORY) -> Iterator[tuple[Connection, Path]]:
     """A database of its own, and a folder for what does not fit into memory."""

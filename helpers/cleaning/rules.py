@@ -298,7 +298,8 @@ def _row_rules(connection: Connection, rules: Rules) -> None:
         query = f"SELECT DISTINCT {column} FROM events WHERE {column} IS NOT NULL"
         return [text for (text,) in connection.execute(query).fetchall()]
 
-    agents, networks = distinct("user_agent"), rules.networks()
+    agents = distinct("user_agent") if rules.applies("declared bots") else []
+    networks = rules.networks()
     staff = [each for each in distinct("address") if _is_in(each, networks)] if networks else []
     service = f"regexp_full_match(item_id, {literal(rules.service_items)}, 'i')"
     # 0 is nobody, but where users are numbered from 0 on.
