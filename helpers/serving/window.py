@@ -108,7 +108,7 @@ def _query(address: str, query: str, since: datetime) -> pd.DataFrame:
         engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:
             rows = connection.execute(sqlalchemy.text(query).bindparams(bound))
-            return pd.DataFrame(rows.fetchall(), columns=list(rows.keys()))
+            return pd.DataFrame([tuple(row) for row in rows], columns=list(rows.keys()))
     except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
         reason = io.hidden(str(getattr(error, "orig", error)).strip().partition("\n")[0])
         raise DatasetError(
