@@ -17,9 +17,10 @@ def shared(file: str) -> Path:
     return SHARED / file
 
 
-def published_retailrocket(folder: Path) -> None:
-    """The sample, which has other columns than the published file, in that file's form."""
+def published_retailrocket(folder: Path, every: int = 1) -> None:
+    """The sample, or the users whose id is a multiple, in the form of the published file."""
     sample = pd.read_csv(shared("retailrocket-subset.csv.gz"))
+    sample = sample[sample["user"] % every == 0]
     names = {"view": "view", "cart": "addtocart", "buy": "transaction"}
     published = pd.DataFrame(
         {

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -62,6 +63,7 @@ def code(source: str, *outputs: NotebookNode, tags: tuple[str, ...] = ()) -> Not
     )
 
 
+@cache
 def png(size: tuple[float, float] = (7, 4), dpi: int = 120) -> str:
     """A small bar chart as base64."""
     figure = Figure(figsize=size, dpi=dpi, layout="constrained")

@@ -16,6 +16,7 @@ import contextlib, json, sys, threading, time
 import psutil
 from helpers import spark
 config = {"spark.sql.shuffle.partitions": "4", "spark.executor.memory": "512m"}
+config |= json.loads(sys.argv[4])
 session = spark.session("local-cluster[2,1,700]", config=config)
 context, settings, killed = session.sparkContext, json.loads(sys.argv[2]), []
 print(context.applicationId, flush=True)
@@ -49,7 +50,9 @@ session.stop()
 """
 
 
-def worker_killed(path: Path, settings: Mapping[str, Any], warm: int = 0) -> dict[str, Any]:
+def worker_killed(
+    path: Path, settings: Mapping[str, Any], warm: int = 0, config: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Fit the pairs of a Parquet (user, item, value) twice; in the second fit a worker dies.
 
     ``warm`` fits before them let Java compile, where the seconds count.
@@ -59,6 +62,7 @@ def worker_killed(path: Path, settings: Mapping[str, Any], warm: int = 0) -> dic
     home = Path(pyspark.__file__).parent
     environment = {**os.environ, "SPARK_HOME": str(home)}
     command = [sys.executable, "-c", CHILD, str(path), json.dumps(settings), str(warm)]
+    command.append(json.dumps(config or {}))
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     application, *said = run.stdout.splitlines() or [""]
     if application.startswith("app-"):

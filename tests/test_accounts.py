@@ -204,11 +204,12 @@ def test_repeated_rows_are_one_view() -> None:
     pd.testing.assert_frame_equal(once, twice)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_order_of_the_rows_changes_nothing(seed: int) -> None:
+def test_order_of_the_rows_changes_nothing() -> None:
     log = pd.concat([one_sign("regular"), one_sign("in order")], ignore_index=True)
-    mixed = log.sample(frac=1, random_state=seed)
-    pd.testing.assert_frame_equal(accounts(log), accounts(mixed))
+    expected = accounts(log)
+    for seed in range(3):
+        mixed = log.sample(frac=1, random_state=seed)
+        pd.testing.assert_frame_equal(accounts(mixed), expected)
 
 
 def test_thresholds_are_settings() -> None:

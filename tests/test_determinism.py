@@ -16,8 +16,9 @@ import json, sys
 import numpy as np
 import threadpoolctl
 from implicit.cpu.als import AlternatingLeastSquares
-from helpers import als, datasets, metrics, models, recommend, splits
+from helpers import als, datasets, metrics, models, recommend, splits, tuning
 from helpers.interactions import Interactions
+from test_tuning import SPACE, log
 
 data = datasets.load("movielens-100k", data_dir=sys.argv[1])
 split = splits.leave_last_out(Interactions.from_frame(data.interactions, aggregate="last"))
@@ -34,6 +35,9 @@ lists = recommend.top_n(model, train, 10)
 recommender = recommend.Recommender(model, split.train, data.items)
 similar = {title: recommender.similar_items(title, 10)["title"].tolist()
            for title in data.items["title"].drop_duplicates()[:300:3]}
+toy = splits.random_ratio(Interactions.from_frame(log()), 0.3, seed=0)
+search = tuning.search(tuning.Task("toy", toy, 5), "IALS", SPACE, trials=8,
+                       iterations=[4, 8, 12, 16])
 loss = als.loss_parts(train, model.user_factors, model.item_factors, 0.01)
 blas = [each for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
 print(json.dumps({
@@ -42,6 +46,7 @@ print(json.dumps({
     "lists": lists.tolist(), "similar": similar,
     "IALS": recommend.top_n(ials, train, 10).tolist(),
     "EASE": recommend.top_n(ease, train, 10).tolist(),
+    "search": search.to_csv(),
     "metrics": metrics.accuracy(lists, test, [10]).mean().round(6).to_dict(),
     "loss": {part: f"{value:.2f}" for part, value in loss.items()},
 }))
@@ -55,7 +60,9 @@ x86 = pytest.mark.skipif(
 
 
 def outcome(root, kernel, threads):
-    environment = os.environ | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
+    search = os.pathsep.join([str(root), str(root / "tests")])
+    environment = os.environ | {"PYTHONPATH": search}
+    environment |= {"OPENBLAS_CORETYPE": kernel} if kernel else {}
     command = [sys.executable, "-c", CORE, str(root / "data"), str(threads)]
     run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=300, check=True)
     return json.loads(run.stdout)
@@ -68,7 +75,7 @@ def outcomes(root):
 
 
 @x86
-@pytest.mark.parametrize("part", ["lists", "similar", "IALS", "EASE", "metrics", "loss"])
+@pytest.mark.parametrize("part", ["lists", "similar", "IALS", "EASE", "search", "metrics", "loss"])
 def test_every_kernel_and_thread_count_gives_the_same(outcomes, part):
     for run, found in zip(RUNS[1:], outcomes[1:], strict=True):
         assert found[part] == outcomes[0][part], f"{part} differ for (kernel, threads) = {run}"

@@ -28,13 +28,19 @@ def write(folder: Path, content: str | bytes, name: str = "log.csv") -> Path:
     return path
 
 
-def rows(path: Path, columns: dict[str, str] | None = None) -> list[tuple[object, ...]]:
-    """User, item, value and, where there are times, the time of each row."""
-    frame, _, _ = read_log(path, columns or {})
+def rows_and_notes(
+    path: Path, columns: dict[str, str] | None = None
+) -> tuple[list[tuple[object, ...]], list[str]]:
+    """User, item, value and, where there are times, the time of each row; and what is said."""
+    frame, _, notes = read_log(path, columns or {})
     names = [name for name in ("user_id", "item_id", "value", "timestamp") if name in frame]
     if "timestamp" in frame:
         frame["timestamp"] = frame["timestamp"].dt.strftime("%F %T")
-    return list(frame[names].itertuples(index=False, name=None))
+    return list(frame[names].itertuples(index=False, name=None)), notes
+
+
+def rows(path: Path, columns: dict[str, str] | None = None) -> list[tuple[object, ...]]:
+    return rows_and_notes(path, columns)[0]
 
 
 # --- What is understood -------------------------------------------------------------------------
@@ -162,8 +168,7 @@ def test_text_is_recognised_by_its_content(case: str, packed: bool, tmp_path: Pa
     name, text, expected, notes = FORMATS[case]
     content = text if isinstance(text, bytes) else text.encode()
     path = write(tmp_path, gzip.compress(content) if packed else content, name)
-    assert rows(path) == expected
-    assert read_log(path, {})[2] == notes
+    assert rows_and_notes(path) == (expected, notes)
 
 
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv", "log"])

@@ -335,18 +335,18 @@ def test_the_command_serves_and_its_log_names_nobody(tmp_path: Path, root: Path)
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            for _ in range(600):
-                try:
-                    httpx.get(f"{address}/health/live")
-                    break
-                except httpx.TransportError:
-                    assert server.poll() is None, log.read_text()
-                    time.sleep(0.1)
-            key = {"X-API-Key": "k"}
-            path = f"{address}/recommendations/somebody?exclude=something"
-            assert httpx.get(path).status_code == 401
-            assert httpx.get(path, headers=key).json()["unknown"] == ["something"]
-            assert httpx.get(f"{address}/recommendations/%00?n=0", headers=key).status_code == 422
+            with httpx.Client(base_url=address, headers={"X-API-Key": "k"}) as client:
+                for _ in range(600):
+                    try:
+                        client.get("/health/live")
+                        break
+                    except httpx.TransportError:
+                        assert server.poll() is None, log.read_text()
+                        time.sleep(0.1)
+                path = "/recommendations/somebody?exclude=something"
+                assert httpx.get(f"{address}{path}").status_code == 401
+                assert client.get(path).json()["unknown"] == ["something"]
+                assert client.get("/recommendations/%00?n=0").status_code == 422
         finally:
             server.send_signal(signal.SIGINT)
             assert server.wait(30) == 0

@@ -42,7 +42,7 @@ def places(frame):
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_a_shorter_log_is_the_beginning_of_a_longer_one(share):
     short, long = (
-        simulate_store(shoppers=200, days=days, crawler_share=share, seed=3) for days in (60, 120)
+        simulate_store(shoppers=100, days=days, crawler_share=share, seed=3) for days in (60, 120)
     )
     assert len(long.events) > 1.5 * len(short.events)
     pd.testing.assert_frame_equal(short.events, before(long, 60))
@@ -51,7 +51,7 @@ def test_a_shorter_log_is_the_beginning_of_a_longer_one(share):
 @pytest.mark.parametrize("future", ["nothing is bought", "everything is bought", "other dice"])
 def test_nothing_before_a_day_depends_on_what_is_bought_after_it(future, monkeypatch):
     """The decisions of all visits from day 60 on are replaced: the 60 days before stay the same."""
-    arguments = {"shoppers": 200, "days": 120, "crawler_share": 0.1, "seed": 3}
+    arguments = {"shoppers": 100, "days": 120, "crawler_share": 0.1, "seed": 3}
     store = simulate_store(**arguments)
     as_before = simulation._taken
     other = np.random.default_rng(99)

@@ -1,7 +1,3 @@
-import os
-import platform
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
@@ -217,30 +213,6 @@ def test_roem_and_ndcg_do_not_depend_on_the_blocks(interactions, monkeypatch):
 def test_a_search_is_reproducible(search):
     pd.testing.assert_frame_equal(search(trials=12), search(trials=12))
     assert not search(trials=4, seed=1).equals(search(trials=4))
-
-
-@pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="these BLAS kernels are for x86-64"
-)
-def test_every_processor_chooses_the_same(root):
-    program = (
-        "from test_tuning import *\n"
-        "split = splits.random_ratio(Interactions.from_frame(log()), 0.3, seed=0)\n"
-        "task = tuning.Task('toy', split, 5)\n"
-        "trials = tuning.search(task, 'IALS', SPACE, trials=14, iterations=[4, 8, 12, 16])\n"
-        "print(trials.to_csv())"
-    )
-    outcomes = [
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | {"OPENBLAS_CORETYPE": kernel, "PYTHONPATH": "tests"},
-            cwd=root,
-            stdout=subprocess.PIPE,
-            check=True,
-        ).stdout
-        for kernel in ("Haswell", "Prescott")
-    ]
-    assert outcomes[0] == outcomes[1] != b""
 
 
 def test_settings_have_the_scores_that_they_had(task):
