@@ -3,7 +3,10 @@
 import importlib
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -359,38 +362,49 @@ def test_roem_works_in_a_cross_validator(log):
     assert chosen.bestModel.rank == 2
 
 
-def test_a_killed_grid_goes_on_where_it_was(log, tmp_path, monkeypatch):
-    results, left, estimator = tmp_path / "new" / "results.jsonl", [], spark.estimator
-    runs = tuning.runs_of({"rank": [2], "maxIter": [1], "alpha": [2.0]})
+GRID_CHILD = """
+import json, sys
+from pathlib import Path
+from helpers import spark, tuning
+session = spark.session("local[1]", config=json.loads(sys.argv[3]))
+rows = session.read.parquet(sys.argv[1])
+runs = tuning.runs_of({"rank": [2], "maxIter": [1], "alpha": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]})
+spark.grid(rows, runs, Path(sys.argv[2]), folds=2)
+"""
 
-    def killed(**parameters):
-        """A kill in the second fit leaves what the file holds then."""
-        if results.exists():
-            left.append(results.read_text())
-            raise KeyboardInterrupt
-        return estimator(**parameters)
 
-    monkeypatch.setattr(spark, "estimator", killed)
-    with pytest.raises(KeyboardInterrupt):
-        spark.grid(log.rows, runs, results, folds=2)
-    monkeypatch.undo()
-    [whole] = left
-    half = whole.strip()[:30]
-    results.write_text(whole + half)
+def test_a_killed_grid_goes_on_where_it_was(log, session, tmp_path):
+    path, results = tmp_path / "rows", tmp_path / "new" / "results.jsonl"
+    log.rows.write.parquet(str(path))
+    command = [sys.executable, "-c", GRID_CHILD, path, results, json.dumps(FEW)]
+    child = subprocess.Popen(command)
+    try:
+        while not results.exists() or results.read_text().count("}") < 1:
+            assert child.poll() is None, "the grid ended before it could be killed"
+            time.sleep(0.05)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    whole = [json.loads(line) for line in results.read_text().split("\n") if line.endswith("}")]
+    assert 1 <= len(whole) < 12
+    half = json.dumps(whole[0])[:30]
+    results.write_text(results.read_text() + half)
+    runs = tuning.runs_of({"rank": [2], "maxIter": [1], "alpha": [1.0]})
     found = spark.grid(log.rows, runs, results, folds=2)
-    assert found["ROEM"].between(0, 1).tolist() == [True, True]
+    assert len(found) == 2
+    assert found["ROEM"].between(0, 1).all()
     lines = [line for line in results.read_text().split("\n") if line and line != half]
-    assert [json.loads(line)["fold"] for line in lines] == [0, 1]
-    assert lines[0] == whole.strip()
-
-    monkeypatch.setattr(spark, "estimator", killed)
+    kept = [json.loads(line) for line in lines]
+    assert kept[: len(whole)] == whole
+    assert len(kept) == max(2, len(whole))
     before = results.read_bytes()
     again = spark.grid(log.rows, runs, results, folds=2)
-    pd.testing.assert_frame_equal(again, found)  # nothing was fitted
-    for rows, seed in ((log.rows.where("user > 0"), 0), (log.rows, 7)):  # both are
-        with pytest.raises(KeyboardInterrupt):
-            spark.grid(rows, [runs[0] | {"seed": seed}], results, folds=2)
+    pd.testing.assert_frame_equal(again, found)  # its seconds, too: nothing was fitted
     assert results.read_bytes() == before
+    other = spark.grid(log.rows.where("user > 0"), runs[:1], results, folds=2)  # other data
+    assert not set(other["seconds"]) & set(found["seconds"])
+    seeded = spark.grid(log.rows, [runs[0] | {"seed": 7}], results, folds=2)
+    assert not set(seeded["seconds"]) & set(found["seconds"])  # not the fits of seed 0
     with pytest.raises(spark.SparkError, match="folds is 1"):
         spark.grid(log.rows, runs, results, folds=1)
 
