@@ -96,11 +96,14 @@ test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, th
 	@echo 'the notebooks (shown now) and all other tests (shown when done) run side by side'
 	@$(MAKE) --no-print-directory --keep-going -j2 test-notebooks test-others
 
+# What the notebooks have just written, and their runs on other logs.
+OF_NOTEBOOKS := tests/test_results_hold.py tests/test_own_log.py
+
 .PHONY: test-notebooks test-others
 test-notebooks:
-	@$(PYTHON) -m pytest notebooks tests/test_results_hold.py
+	@$(PYTHON) -m pytest notebooks $(OF_NOTEBOOKS)
 test-others:
-	@$(PYTHON) -m pytest helpers tests --ignore tests/test_results_hold.py > .venv/tests.log 2>&1; \
+	@$(PYTHON) -m pytest helpers tests $(OF_NOTEBOOKS:%=--ignore %) > .venv/tests.log 2>&1; \
 		status=$$?; cat .venv/tests.log; exit $$status
 
 .PHONY: lint
