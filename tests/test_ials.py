@@ -13,7 +13,7 @@ from irspack.recommenders.ials import IALSTrainer, LossType, SolverType
 from scipy.sparse import csr_matrix, random_array
 
 from helpers import als, metrics, recommend
-from helpers.als import IALS, ExactALS, kernels
+from helpers.als import IALS, ExactALS, ials, kernels
 
 EXACT = {"cg_steps": 0, "dtype": np.float64, "random_state": 0}
 
@@ -248,13 +248,46 @@ def test_steps_are_those_of_conjugate_gradient(factors, steps):
     assert pytest.approx(expected, abs=1e-9) == X
 
 
-def test_exact_rows_of_every_length():
+@pytest.mark.parametrize("factors", [5, 8, 17])
+def test_exact_rows_of_every_length(factors):
     user_items = staircase()
-    Y, X = np.random.default_rng(1).normal(size=(18, 5)), np.ones((18, 5))
+    Y, X = np.random.default_rng(1).normal(size=(18, factors)), np.ones((18, factors))
     W = user_items.toarray()
     penalties = 0.1 * ((W > 0).sum(axis=1) + 0.5 * 18)
-    IALS(5, 0.1, 0.5, **EXACT)._half_step(user_items, X, Y)
+    IALS(factors, 0.1, 0.5, **EXACT)._half_step(user_items, X, Y)
     assert pytest.approx(dense_half_step(W, Y, penalties, 0.5), abs=1e-9) == X
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1e-6, 0.3])
+@pytest.mark.parametrize("least", [-0.5, 0.0, 0.5])
+def test_short_rows_are_solved_as_long_ones_are(monkeypatch, least, penalty):
+    """Whatever the weights and targets, with both kinds of system and with one."""
+    made, random = made_up(60, 40), np.random.default_rng(2)
+    Y, counts = random.normal(size=(40, 9)), np.diff(made.indptr)
+    weights, targets = least + random.integers(0, 3, made.nnz), random.normal(size=made.nnz)
+    calls = []
+    short = kernels.exact_short
+    monkeypatch.setattr(kernels, "exact_short", lambda *args: (calls.append(1), short(*args)))
+    X = np.ones((60, 9))
+    ials._solve_exactly(made, 1, weights, targets, penalty * counts, Y.T @ Y, Y, X)
+    assert bool(calls) == (least >= 0)
+    assert counts.min() == 0
+    assert counts.max() > 9
+    for u, (x, row) in enumerate(
+        zip(X, np.split(np.arange(made.nnz), made.indptr[1:-1]), strict=True)
+    ):
+        V = Y[made.indices[row]]
+        A = Y.T @ Y + V.T @ np.diag(weights[row]) @ V + penalty * counts[u] * np.eye(9)
+        assert x == pytest.approx(np.linalg.inv(A) @ V.T @ targets[row], abs=1e-9)
+
+
+def test_a_gram_matrix_that_is_almost_singular_is_not_inverted(monkeypatch):
+    monkeypatch.setattr(kernels, "exact_short", None)
+    made, Y = made_up(60, 40), np.random.default_rng(3).normal(size=(40, 9))
+    Y[:, 1] = Y[:, 0] * (1 + 1e-14)
+    model = IALS(9, 0.0, 0.5, **EXACT)
+    with pytest.raises(ValueError, match="no unique solution in float64"):
+        model._half_step(made, np.ones((60, 9)), Y)
 
 
 def test_factors_start_with_the_length_of_the_paper():

@@ -29,6 +29,8 @@ LEAST: dict[str, int | float] = {
 }  # fmt: skip
 """What each parameter must be at least; the first four are whole numbers."""
 
+SMALL = 1e-20  # what a weight of 0 becomes where its inverse is needed; far below rounding
+
 
 class ExactALS(AlternatingLeastSquares):  # type: ignore[misc]
     """implicit's ALS, each half-step solved exactly by the compiled kernel.
@@ -267,15 +269,8 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         if not self.cg_steps:
             _solve_exactly(C, threads, C.data, C.data, penalty, gram, Y, X)
             return
-        eigenvalues, Q = (part.astype(self.dtype) for part in np.linalg.eigh(gram.astype(float)))
-        eigenvalues, Q = np.maximum(eigenvalues, 0), np.ascontiguousarray(Q)
-        rotated = np.empty_like(Y)
-
-        def rotate(start: int, stop: int) -> None:
-            np.matmul(Y[start:stop], Q, out=rotated[start:stop])
-
-        kernels.for_blocks(rotate, np.arange(len(Y) + 1), threads)
-        system = (C.indptr, C.indices, C.data, penalty, eigenvalues, Q, rotated, X, self.cg_steps)
+        basis = _eigenbasis(gram, Y, threads)
+        system = (C.indptr, C.indices, C.data, penalty, *basis, X, self.cg_steps)
         kernels.for_blocks(kernels.conjugate_gradient, C.indptr, threads, *system)
 
     def _check_shape(self, C: csr_matrix, name: str, ids: Any, others: np.ndarray | None) -> None:
@@ -300,12 +295,40 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         return X[0] if np.isscalar(ids) else X
 
 
-def _solve_exactly(C: csr_matrix, num_threads: int, *system: np.ndarray) -> None:
-    """Run the exact kernel on weights, targets, penalties, gram, ``Y`` and ``X``."""
+def _eigenbasis(
+    gram: np.ndarray, Y: np.ndarray, num_threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eigenvalues and eigenvectors of the Gram matrix, and ``Y`` in that basis."""
+    eigenvalues, Q = (part.astype(Y.dtype) for part in np.linalg.eigh(gram.astype(np.float64)))
+    Q, rotated = np.ascontiguousarray(Q), np.empty_like(Y)
+
+    def rotate(start: int, stop: int) -> None:
+        np.matmul(Y[start:stop], Q, out=rotated[start:stop])
+
+    kernels.for_blocks(rotate, np.arange(len(Y) + 1), num_threads)
+    return np.maximum(eigenvalues, 0), Q, rotated
+
+
+def _solve_exactly(
+    C: csr_matrix, num_threads: int, weights: np.ndarray, targets: np.ndarray,
+    penalties: np.ndarray, gram: np.ndarray, Y: np.ndarray, X: np.ndarray,
+) -> None:  # fmt: skip
+    """Overwrite ``X``: short rows in the number of their cells, where that is safe and pays."""
+    cells = (C.indptr, num_threads, C.indptr, C.indices)
+    factors, longest = Y.shape[1], 0
+    X[:] = 0  # a row without cells stays so
     try:
-        kernels.for_blocks(kernels.exact, C.indptr, num_threads, C.indptr, C.indices, *system)
+        if np.sum(np.diff(C.indptr) <= factors) > factors and np.all(weights >= 0):
+            eigenvalues, Q, rotated = _eigenbasis(gram, Y, num_threads)
+            smallest, largest = eigenvalues[0] + penalties.min(), eigenvalues[-1]
+            if smallest > 100 * np.finfo(X.dtype).eps * largest:
+                longest = factors
+                short = (np.maximum(weights, SMALL), targets, penalties, eigenvalues, Q, rotated)
+                kernels.for_blocks(kernels.exact_short, *cells, *short, X)
+        long = (weights, targets, penalties, gram, Y)
+        kernels.for_blocks(kernels.exact, *cells, *long, X, longest)
     except np.linalg.LinAlgError as error:
-        raise no_solution(system[-1].dtype, error) from error
+        raise no_solution(X.dtype, error) from error
 
 
 def no_solution(dtype: np.dtype[Any], reason: object) -> ValueError:

@@ -19,6 +19,7 @@ from numba import config, njit
 
 BLOCK = 128  # rows in a block on average: enough for a matrix product to pay
 CELLS_A_ROW = 16  # what a row costs besides its cells, in cells
+CELLS = 64  # cells of a row that are copied at a time
 
 # The order of a sum may change, so that it can use vector registers; NaN must stay NaN.
 RELAXED = {"contract", "reassoc", "nsz", "arcp"}
@@ -103,28 +104,74 @@ def conjugate_gradient(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, fastmath=RELAXED)
 def exact(  # type: ignore[no-untyped-def]
-    start, stop, indptr, indices, weights, targets, penalties, gram, Y, X
+    start, stop, indptr, indices, weights, targets, penalties, gram, Y, X, longest
 ) -> None:
-    """Overwrite rows of ``X`` with the solutions of their systems, by Cholesky decomposition.
+    """Overwrite rows of ``X`` that have more than ``longest`` cells, by Cholesky decomposition.
 
-    A row without cells becomes 0. A system without a unique solution is a LinAlgError.
+    A system without a unique solution is a LinAlgError.
     """
-    factors = Y.shape[1]
-    A = np.empty((factors, factors), X.dtype)
+    factors, zero = Y.shape[1], X.dtype.type(0)
+    width = -(-factors // 4) * 4
+    A, Z = np.empty((factors, width), X.dtype), np.zeros((width, CELLS), X.dtype)
+    W = np.empty((factors, CELLS), X.dtype)
     for u in range(start, stop):
         x, first, last = X[u], indptr[u], indptr[u + 1]
-        x[:] = 0
-        if first == last:
+        if last - first <= longest:
             continue
-        A[:] = gram
+        x[:] = zero
+        A[:, :factors] = gram
         for f in range(factors):
             A[f, f] += penalties[u]
-        _add_squares(Y, indices, weights, first, last, A)
-        for i in range(first, last):
-            y = Y[indices[i]]
+        for i in range(first, last, CELLS):
+            n = min(CELLS, last - i)
+            for j in range(n):
+                y, weight, target = Y[indices[i + j]], weights[i + j], targets[i + j]
+                for f in range(factors):
+                    Z[f, j] = y[f]
+                    W[f, j] = weight * y[f]
+                    x[f] += target * y[f]
+            _add_products(W, Z, n, A)
+        _cholesky_solve(A[:, :factors], x)
+
+
+@njit(nogil=True, cache=True, fastmath=RELAXED)
+def exact_short(  # type: ignore[no-untyped-def]
+    start, stop, indptr, indices, weights, targets, penalties, gram, Q, Y, X
+) -> None:
+    """Overwrite rows of ``X`` that have no more cells than factors; weights are positive.
+
+    With ``D = gram + penalty_u I`` and a row of ``V`` for each cell, the solution is
+    ``x_u = D^-1 V^T s`` where ``(W^-1 + V D^-1 V^T) s = target / weight``: a system with one
+    unknown for each cell instead of each factor. ``gram``, ``Q`` and ``Y`` are those of
+    :func:`conjugate_gradient`, so ``D`` is diagonal. See Hastie, Tibshirani, Friedman (2009), "The
+    Elements of Statistical Learning", section 18.3.5.
+    """
+    factors, one = Y.shape[1], X.dtype.type(1)
+    width = -(-factors // 4) * 4
+    R, S = np.zeros((width, factors), X.dtype), np.empty((factors, width), X.dtype)
+    s, scale = np.empty(factors, X.dtype), np.empty(factors, X.dtype)
+    Z = np.zeros((stop - start, factors), X.dtype)
+    for u in range(start, stop):
+        z, first, n = Z[u - start], indptr[u], indptr[u + 1] - indptr[u]
+        if n == 0 or n > factors:
+            continue
+        for f in range(factors):
+            scale[f] = one / np.sqrt(gram[f] + penalties[u])
+        S[:n, :n] = 0
+        for i in range(n):
+            y, weight = Y[indices[first + i]], weights[first + i]
             for f in range(factors):
-                x[f] += targets[i] * y[f]
-        _cholesky_solve(A, x)
+                R[i, f] = scale[f] * y[f]
+            S[i, i] = one / weight
+            s[i] = targets[first + i] / weight
+        _add_products(R[:n], R, factors, S)
+        _cholesky_solve(S[:n, :n], s[:n])
+        for i in range(n):
+            for f in range(factors):
+                z[f] += s[i] * R[i, f]
+        for f in range(factors):
+            z[f] *= scale[f]
+    X[start:stop] = np.dot(Z, Q.T)
 
 
 @njit(nogil=True, cache=True, fastmath=RELAXED)
@@ -178,25 +225,26 @@ def _add_cells(Y, indices, weights, first, last, target, v, out):  # type: ignor
 
 
 @njit(nogil=True, cache=True, fastmath=RELAXED)
-def _add_squares(Y, indices, weights, first, last, A):  # type: ignore[no-untyped-def]
-    """``A += sum_i w_i y_i y_i^T`` in the lower triangle, four rows of ``Y`` at a time."""
-    factors = len(A)
-    i = first
-    while i + 4 <= last:
-        y0, y1, y2, y3 = Y[indices[i]], Y[indices[i + 1]], Y[indices[i + 2]], Y[indices[i + 3]]
-        for f in range(factors):
-            s0, s1 = weights[i] * y0[f], weights[i + 1] * y1[f]
-            s2, s3 = weights[i + 2] * y2[f], weights[i + 3] * y3[f]
-            a = A[f]
-            for g in range(f + 1):
-                a[g] += (s0 * y0[g] + s1 * y1[g]) + (s2 * y2[g] + s3 * y3[g])
-        i += 4
-    for rest in range(i, last):
-        y = Y[indices[rest]]
-        for f in range(factors):
-            s = weights[rest] * y[f]
-            for g in range(f + 1):
-                A[f, g] += s * y[g]
+def _add_products(W, Z, n, A) -> None:  # type: ignore[no-untyped-def]
+    """``A += W Z^T`` in the lower triangle, with ``n`` columns of both, four entries at a time.
+
+    So ``Z`` has rows, and ``A`` columns, up to the next multiple of four.
+    """
+    zero = Z.dtype.type(0)
+    for f in range(len(W)):
+        w, a = W[f], A[f]
+        for g in range(0, f + 1, 4):
+            z0, z1, z2, z3 = Z[g], Z[g + 1], Z[g + 2], Z[g + 3]
+            s0 = s1 = s2 = s3 = zero
+            for i in range(n):
+                s0 += w[i] * z0[i]
+                s1 += w[i] * z1[i]
+                s2 += w[i] * z2[i]
+                s3 += w[i] * z3[i]
+            a[g] += s0
+            a[g + 1] += s1
+            a[g + 2] += s2
+            a[g + 3] += s3
 
 
 @njit(nogil=True, cache=True, fastmath=RELAXED)
