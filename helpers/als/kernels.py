@@ -131,7 +131,7 @@ def exact(  # type: ignore[no-untyped-def]
                     W[f, j] = weight * y[f]
                     x[f] += target * y[f]
             _add_products(W, Z, n, A)
-        _cholesky_solve(A[:, :factors], x)
+        _cholesky_solve(A, x)
 
 
 @njit(nogil=True, cache=True, fastmath=RELAXED)
@@ -165,7 +165,7 @@ def exact_short(  # type: ignore[no-untyped-def]
             S[i, i] = one / weight
             s[i] = targets[first + i] / weight
         _add_products(R[:n], R, factors, S)
-        _cholesky_solve(S[:n, :n], s[:n])
+        _cholesky_solve(S[:n], s[:n])
         for i in range(n):
             for f in range(factors):
                 z[f] += s[i] * R[i, f]
@@ -249,11 +249,35 @@ def _add_products(W, Z, n, A) -> None:  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, fastmath=RELAXED)
 def _cholesky_solve(A, x) -> None:  # type: ignore[no-untyped-def]
-    """Solve ``A x = x`` in place, reading the lower triangle of ``A`` only."""
-    L = np.linalg.cholesky(A)
-    for f in range(len(x)):
-        x[f] = (x[f] - _dot(L[f, :f], x[:f])) / L[f, f]
-    for f in range(len(x) - 1, -1, -1):
-        x[f] /= L[f, f]
+    """Solve ``A x = x`` in place: ``L L^T = A`` in its lower triangle, four rows at a time."""
+    n, zero = len(x), x.dtype.type(0)
+    for f in range(0, n, 4):
+        done = 0
+        if f + 4 <= n:
+            a0, a1, a2, a3 = A[f], A[f + 1], A[f + 2], A[f + 3]
+            for g in range(f):
+                row = A[g]
+                s0 = s1 = s2 = s3 = zero
+                for i in range(g):
+                    s0 += a0[i] * row[i]
+                    s1 += a1[i] * row[i]
+                    s2 += a2[i] * row[i]
+                    s3 += a3[i] * row[i]
+                a0[g], a1[g] = (a0[g] - s0) / row[g], (a1[g] - s1) / row[g]
+                a2[g], a3[g] = (a2[g] - s2) / row[g], (a3[g] - s3) / row[g]
+            done = f
+        for last in range(f, min(f + 4, n)):
+            a = A[last]
+            for g in range(done, last):
+                a[g] = (a[g] - _dot(a[:g], A[g, :g])) / A[g, g]
+            square = a[last] - _dot(a[:last], a[:last])
+            if not square > 0:
+                raise np.linalg.LinAlgError("the system is not positive definite")
+            a[last] = np.sqrt(square)
+    for f in range(n):
+        x[f] = (x[f] - _dot(A[f, :f], x[:f])) / A[f, f]
+    for f in range(n - 1, -1, -1):
+        a = A[f]
+        x[f] /= a[f]
         for g in range(f):
-            x[g] -= L[f, g] * x[f]
+            x[g] -= a[g] * x[f]
