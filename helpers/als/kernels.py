@@ -5,8 +5,8 @@ For each row ``u`` of a sparse matrix the system is ``A x_u = b`` with
 ``A = gram + sum_i weight_ui y_i y_i^T + penalty_u I`` and ``b = sum_i target_ui y_i``
 
 where the sums go over the row's stored cells. Rows are independent, so threads that hold no
-interpreter lock solve them in blocks, and a result does not depend on the number of threads. Most
-of the time goes into reading ``Y``, so four or eight of its rows are taken at a time.
+interpreter lock solve them in blocks, and a result does not depend on the number of threads. Four
+or eight sums at a time share what they read, which is what most of the time goes into.
 """
 
 from collections.abc import Callable
