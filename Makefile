@@ -89,21 +89,24 @@ dashboard: $(READY)  ## the recommendations in a browser, http://127.0.0.1:8501
 space: $(READY)  ## a folder for a Hugging Face Space: TO=space/
 	@$(PYTHON) -m helpers space $(call given,to,$(or $(value TO),space))
 
-# The notebooks and the rest at the same time, each on a core; a failure of either fails the whole.
+# The notebooks and the rest at the same time; a failure of either fails the whole. Much of the rest
+# waits for other programs, so it has two processes.
 .PHONY: test
 test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks
 	@$(PYTHON) -m helpers datasets movielens-100k online-retail
 	@echo 'the notebooks (shown now) and all other tests (shown when done) run side by side'
 	@$(MAKE) --no-print-directory --keep-going -j2 test-notebooks test-others
 
-# What the notebooks have just written, and their runs on other logs.
-OF_NOTEBOOKS := tests/test_results_hold.py tests/test_own_log.py
+# What the notebooks have just written; and what takes longest, and therefore starts first.
+OF_NOTEBOOKS := tests/test_results_hold.py
+LONGEST := tests/test_spark.py tests/test_own_log.py
 
 .PHONY: test-notebooks test-others
 test-notebooks:
 	@$(PYTHON) -m pytest notebooks $(OF_NOTEBOOKS)
 test-others:
-	@$(PYTHON) -m pytest helpers tests $(OF_NOTEBOOKS:%=--ignore %) > .venv/tests.log 2>&1; \
+	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+		$(LONGEST) helpers tests --ignore $(OF_NOTEBOOKS) > .venv/tests.log 2>&1; \
 		status=$$?; cat .venv/tests.log; exit $$status
 
 .PHONY: lint

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -95,35 +96,34 @@ def azure(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres():
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         skip_or_fail("there is no PostgreSQL: apt-get install postgresql")
-    folder = tmp_path_factory.mktemp("postgres")
     # The server refuses to run as root, which Debian's package has made a user for.
     other = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
-    if other:
-        for part in [folder, *list(folder.parents)[:2]]:
-            part.chmod(0o755)
-        shutil.chown(folder, "postgres", "postgres")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    bin_, data, quiet = programs[-1], folder / "data", {"stdout": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run(
-        [bin_ / "initdb", "-D", data, "-U", "reader", "-A", "trust", "--no-sync"],
-        check=True, **quiet, **other,
-    )  # fmt: skip
-    options = ["-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-F"]
-    server = subprocess.Popen(
-        [bin_ / "postgres", "-D", data, *options], stderr=subprocess.DEVNULL, **quiet, **other
-    )
-    try:
-        wait_for(port)
-        yield f"postgresql+psycopg://reader:secret@127.0.0.1:{port}/postgres"
-    finally:
-        server.terminate()
-        server.wait(20)
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        if other:
+            shutil.chown(folder, "postgres", "postgres")
+        bin_, data, quiet = programs[-1], f"{folder}/data", {"stdout": subprocess.DEVNULL}
+        subprocess.run(
+            [bin_ / "initdb", "-D", data, "-U", "reader", "-A", "trust", "--no-sync"],
+            check=True, cwd=folder, **quiet, **other,
+        )  # fmt: skip
+        options = ["-p", str(port), "-k", folder, "-h", "127.0.0.1", "-F"]
+        server = subprocess.Popen(
+            [bin_ / "postgres", "-D", data, *options],
+            stderr=subprocess.DEVNULL, cwd=folder, **quiet, **other,
+        )  # fmt: skip
+        try:
+            wait_for(port)
+            yield f"postgresql+psycopg://reader:secret@127.0.0.1:{port}/postgres"
+        finally:
+            server.terminate()
+            server.wait(20)
 
 
 def wait_for(port: int) -> None:
