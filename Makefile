@@ -100,13 +100,14 @@ test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, th
 # What the notebooks have just written; and what takes longest, and therefore starts first.
 OF_NOTEBOOKS := tests/test_results_hold.py
 LONGEST := tests/test_spark.py tests/test_own_log.py
+OTHERS := $(filter-out $(OF_NOTEBOOKS) $(LONGEST),$(wildcard tests/test_*.py))
 
 .PHONY: test-notebooks test-others
 test-notebooks:
 	@$(PYTHON) -m pytest notebooks $(OF_NOTEBOOKS)
 test-others:
 	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-		$(LONGEST) helpers tests --ignore $(OF_NOTEBOOKS) > .venv/tests.log 2>&1; \
+		$(LONGEST) $(OTHERS) helpers > .venv/tests.log 2>&1; \
 		status=$$?; cat .venv/tests.log; exit $$status
 
 .PHONY: lint
