@@ -100,7 +100,7 @@ test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, th
 # What the notebooks have just written; and what takes longest, and therefore starts first.
 OF_NOTEBOOKS := tests/test_results_hold.py
 LONGEST := tests/test_spark.py tests/test_own_log.py
-OTHERS := $(filter-out $(OF_NOTEBOOKS) $(LONGEST),$(wildcard tests/test_*.py))
+OTHERS := $(filter-out $(OF_NOTEBOOKS) $(LONGEST),$(wildcard tests/*.py))
 
 .PHONY: test-notebooks test-others
 test-notebooks:

@@ -37,7 +37,8 @@ class ExactALS(AlternatingLeastSquares):  # type: ignore[misc]
 
     Parameters (but for ``use_cg`` and ``use_native``, without effect), loss and methods are
     implicit's. The factors are those of ``use_cg=False`` up to rounding, in a fraction of its time,
-    and unlike those of the default solver they do not depend on the processor.
+    and unlike those of the default solver they do not depend on the processor. A row with fewer
+    cells than factors costs no more than its cells (:func:`helpers.als.kernels.exact_short`).
 
     Examples
     --------
