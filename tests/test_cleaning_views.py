@@ -1,52 +1,10 @@
-"""What is shown of a log and of its cleaning: oddities, shapes of codes, the command line."""
+"""What the command line says of a log and of its cleaning."""
 
 import pandas as pd
 import pytest
 
 from helpers import __main__ as cli
 from helpers import cleaning, io
-from helpers.io import DatasetError
-
-
-@pytest.fixture
-def raw() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "user_id": ["7", "7", None, "8", "8"],
-            "item_id": ["a1", "a1", "POST", "b", "a1"],
-            "value": [1.0, 1.0, -2.0, 0.0, 3.0],
-            "price": [2.0, 2.0, 0.0, -1.0, 2.0],
-            "order_id": ["536", "536", "C537", "538", "538"],
-            "title": ["Tea", "Tea", "Postage", None, "Tee"],
-        }
-    )
-
-
-def test_oddities_are_counted(raw):
-    assert cleaning.oddities(raw)["rows"].to_dict() == {
-        "no user": 1, "no title": 1, "quantity below 0": 1, "quantity 0": 1, "price below 0": 1,
-        "price 0": 1, "copies of another row": 1, "rows of the busiest user": 2,
-    }  # fmt: skip
-    assert cleaning.oddities(raw)["share"]["no user"] == pytest.approx(1 / 5)
-
-
-def test_a_log_without_anything_odd_has_only_its_busiest_user():
-    log = pd.DataFrame({"user_id": ["7", "8"], "item_id": ["a", "b"], "value": [1.0, 2.0]})
-    assert cleaning.oddities(log)["rows"].to_dict() == {"rows of the busiest user": 1}
-
-
-@pytest.mark.parametrize("frame", [pd.DataFrame(), pd.DataFrame({"user": [1]})])
-def test_no_log_has_no_oddities(frame):
-    with pytest.raises(DatasetError, match="expected rows with user_id and item_id"):
-        cleaning.oddities(frame)
-
-
-def test_codes_of_another_kind_have_a_shape_of_their_own(raw):
-    found = cleaning.shapes(raw["item_id"], raw["title"])
-    assert found["rows"].to_dict() == {"A9": 3, "A": 2}
-    assert found.loc["A9", ["ids", "example", "title"]].tolist() == [1, "a1", "Tea"]
-    assert cleaning.shapes(raw["order_id"]).index.tolist() == ["9", "A9"]
-    assert cleaning.shapes(pd.Series(["x", None])).loc["A", "rows"] == 1
 
 
 def test_the_command_line_cleans_and_says_what_it_did(tmp_path, capsys):

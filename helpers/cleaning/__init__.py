@@ -2,7 +2,6 @@
 
 from helpers.cleaning.columns import ROLES
 from helpers.cleaning.pipeline import Cleaned, clean, read_items, read_log
-from helpers.cleaning.profile import oddities, shapes
 from helpers.cleaning.report import CleaningReport, Finding
 from helpers.cleaning.rules import RULES, SERVICE_ITEMS, Rules
 
@@ -15,8 +14,6 @@ __all__ = [
     "Finding",
     "Rules",
     "clean",
-    "oddities",
     "read_items",
     "read_log",
-    "shapes",
 ]
