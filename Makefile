@@ -89,26 +89,29 @@ dashboard: $(READY)  ## the recommendations in a browser, http://127.0.0.1:8501
 space: $(READY)  ## a folder for a Hugging Face Space: TO=space/
 	@$(PYTHON) -m helpers space $(call given,to,$(or $(value TO),space))
 
-# The notebooks and the rest at the same time; a failure of either fails the whole. Much of the rest
-# waits for other programs, so it has two processes.
+# Three at the same time, each with its own processes; a failure of one fails the whole. What comes
+# after its notebooks compares the results that they have just written.
 .PHONY: test
 test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks
 	@$(PYTHON) -m helpers datasets movielens-100k online-retail
-	@echo 'the notebooks (shown now) and all other tests (shown when done) run side by side'
-	@$(MAKE) --no-print-directory --keep-going -j2 test-notebooks test-others
+	@echo 'notebooks 1 to 6 (shown now), the others and all other tests (shown when done)'
+	@$(MAKE) --no-print-directory --keep-going -j3 test-early test-late test-others
 
-# What the notebooks have just written; and what takes longest, and therefore starts first.
-OF_NOTEBOOKS := tests/test_results_hold.py
+LATE := $(wildcard notebooks/0[789]_*.ipynb notebooks/[1-9]?_*.ipynb)
+EARLY := $(filter-out $(LATE),$(wildcard notebooks/*.ipynb))
+RESULTS := tests/test_results_hold.py
+# What takes longest starts first. Much of this waits for other programs, so it has two processes.
 LONGEST := tests/test_spark.py tests/test_own_log.py
-OTHERS := $(filter-out $(OF_NOTEBOOKS) $(LONGEST),$(wildcard tests/*.py))
+OTHERS := $(LONGEST) $(filter-out $(RESULTS) $(LONGEST),$(wildcard tests/*.py)) helpers
+log = > .venv/$@.log 2>&1; status=$$?; cat .venv/$@.log; exit $$status
 
-.PHONY: test-notebooks test-others
-test-notebooks:
-	@$(PYTHON) -m pytest notebooks $(OF_NOTEBOOKS)
+.PHONY: test-early test-late test-others
+test-early:
+	@$(PYTHON) -m pytest $(EARLY) $(RESULTS)
+test-late:
+	@$(PYTHON) -m pytest $(LATE) $(RESULTS) $(log)
 test-others:
-	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-		$(LONGEST) $(OTHERS) helpers > .venv/tests.log 2>&1; \
-		status=$$?; cat .venv/tests.log; exit $$status
+	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(OTHERS) $(log)
 
 .PHONY: lint
 lint: $(READY)  ## ruff and mypy

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +18,11 @@ import report_fixtures as fixtures
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode, v4
 
-from helpers import io, metrics, plots, reporting
+from helpers import datasets, io, metrics, plots, reporting
 from helpers.reporting import Claim, Result, escape, html, with_interval, write_results
 
 NAMES = ("01_first", "02_second")
+MAX_BYTES = 1_500_000
 
 
 def save_both(folder: Path) -> list[Path]:
@@ -504,3 +506,31 @@ def test_text_of_the_data_renders_as_it_is(tmp_path: Path, around: str) -> None:
         expected = around.replace("*", "").removeprefix("- ").format(" ".join(text.split()))
         assert " ".join(shown.text.split()) == expected
         assert [tag.name for tag in shown()] == [tag.name for tag in plain()]
+
+
+# The committed pages
+
+
+@pytest.fixture(scope="module")
+def again(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The committed notebooks, rendered again, by the name of the committed file."""
+    folder = tmp_path_factory.mktemp("again") / "reports"
+    shutil.copytree(root / "reports" / "results", folder / "results")
+    notebooks = sorted(root.glob("notebooks/[0-9]*.ipynb"))
+    written = html.render(notebooks, folder, dataset=datasets.DEFAULT)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in written}
+
+
+def test_the_committed_reports_are_those_of_the_committed_notebooks(
+    root: Path, again: dict[str, bytes]
+) -> None:
+    """Rendering is deterministic, so a stale or edited page differs."""
+    reports = root / "reports"
+    committed = [*reports.glob("*.html"), *reports.glob("figures/*.png")]
+    assert sorted(map(str, (path.relative_to(reports) for path in committed))) == sorted(again)
+    for name, content in again.items():
+        assert content == (reports / name).read_bytes(), f"{name}: run `make report`"
+
+
+def test_the_reports_are_small_enough_for_the_web(again: dict[str, bytes]) -> None:
+    assert {name: len(page) for name, page in again.items() if len(page) > MAX_BYTES} == {}
