@@ -7,7 +7,6 @@ import pytest
 
 from helpers import io
 
-
 NOTEBOOKS = sorted(Path(__file__).resolve().parents[1].glob("notebooks/[0-9]*.ipynb"))
 
 
