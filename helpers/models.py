@@ -16,8 +16,8 @@ from numba import njit
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from helpers import weighting
 from helpers.als import IALS, ExactALS
+from helpers.als.ials import solve_exactly
 from helpers.interactions import MAX_HISTORY, Interactions, check_user_items
 from helpers.weighting import WEIGHTINGS
 
@@ -211,43 +211,6 @@ class ItemKNN(Baseline):
         return np.asarray((user_items @ self.similarity).toarray(), dtype=np.float64)
 
 
-@dataclass(eq=False)
-class ExplicitALS:
-    """ALS on ratings as Spark's default fits it: only what was rated counts (ALS-WR).
-
-    ``sum_observed (r - s)^2 + regularization (sum_u n_u |x_u|^2 + sum_i n_i |y_i|^2)``: Zhou,
-    Wilkinson, Schreiber, Pan (2008), "Large-Scale Parallel Collaborative Filtering for the Netflix
-    Prize", equation (2). It is here to show why a model of *ratings* makes poor lists: nothing in
-    its loss tells what a user would not even look at. Memory is
-    ``8 factors^2 (n_users + n_items)`` bytes.
-    """
-
-    factors: int = 10
-    regularization: float = 0.05
-    iterations: int = 15
-    random_state: int = 0
-    user_factors: np.ndarray | None = field(default=None, init=False)
-    item_factors: np.ndarray | None = field(default=None, init=False)
-
-    def fit(self, user_items: csr_matrix, show_progress: bool = True) -> None:
-        """Fit the ratings that are stored in the matrix; nothing is shown."""
-        n_users, n_items = user_items.shape
-        transposed = check_user_items(user_items, n_users, n_items).T.tocsr()
-        Y = np.random.default_rng(self.random_state).random((n_items, self.factors))
-        for _ in range(self.iterations):
-            X = self._half_step(user_items, Y)
-            Y = self._half_step(transposed, X)
-        self.user_factors, self.item_factors = X, Y
-
-    def _half_step(self, ratings: csr_matrix, Y: np.ndarray) -> np.ndarray:
-        outer = (Y[:, :, None] * Y[:, None, :]).reshape(len(Y), -1)
-        grams = (weighting.binary(ratings) @ outer).reshape(-1, self.factors, self.factors)
-        counts = np.maximum(np.diff(ratings.indptr), 1)  # a row without ratings becomes 0
-        grams += self.regularization * counts[:, None, None] * np.eye(self.factors)
-        solved: np.ndarray = np.linalg.solve(grams, (ratings @ Y)[:, :, None])[:, :, 0]
-        return solved
-
-
 class SparkALS(ExactALS):
     """Spark's implicit ALS: confidence ``1 + alpha r``, and a penalty that grows with the count.
 
@@ -264,8 +227,31 @@ class SparkALS(ExactALS):
     ) -> None:
         """As in :class:`ExactALS`, with this loss."""
         confidence = csr_matrix((C.data + 1, C.indices, C.indptr), shape=C.shape)
-        counts = np.maximum(np.diff(C.indptr), 1)  # a row without cells becomes 0
-        super().solver(confidence, X, Y, regularization * counts, num_threads)
+        super().solver(confidence, X, Y, regularization * _at_least_one(C), num_threads)
+
+
+class ExplicitALS(ExactALS):
+    """ALS on ratings as Spark's default fits it: only what was rated counts (ALS-WR).
+
+    ``sum_observed (r - s)^2 + regularization (sum_u n_u |x_u|^2 + sum_i n_i |y_i|^2)``: Zhou,
+    Wilkinson, Schreiber, Pan (2008), "Large-Scale Parallel Collaborative Filtering for the Netflix
+    Prize", equation (2). It is here to show why a model of *ratings* makes poor lists: nothing in
+    its loss tells what a user would not even look at.
+    """
+
+    def solver(
+        self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: Any, num_threads: int
+    ) -> None:
+        """As in :class:`ExactALS`, with this loss."""
+        ones, ratings = np.ones(C.nnz, X.dtype), C.data.astype(X.dtype)
+        penalties = np.asarray(regularization * _at_least_one(C), X.dtype)
+        no_gram = np.zeros((Y.shape[1], Y.shape[1]), X.dtype)  # what is not observed has no weight
+        solve_exactly(C, num_threads, ones, ratings, penalties, no_gram, Y, X)
+
+
+def _at_least_one(C: csr_matrix) -> np.ndarray:
+    """The number of cells of each row; 1 for a row without any, whose solution is 0."""
+    return np.maximum(np.diff(C.indptr), 1)
 
 
 @dataclass(eq=False)

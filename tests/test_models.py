@@ -238,7 +238,7 @@ def test_item_knn_keeps_the_nearest_only():
 
 def test_explicit_als_solves_the_normal_equations_of_the_rated_items():
     ratings = matrix()
-    model = models.ExplicitALS(factors=3, regularization=0.1, iterations=4)
+    model = models.ExplicitALS(3, 0.1, iterations=4, dtype=np.float64, random_state=0)
     model.fit(ratings)
     transposed = ratings.T.tocsr()
     for item in range(30):
@@ -252,7 +252,7 @@ def test_explicit_als_recovers_ratings_of_its_own_rank():
     rng = np.random.default_rng(0)
     X, Y = rng.random((80, 2)) + 0.5, rng.random((40, 2)) + 0.5
     kept = rng.random((80, 40)) < 0.5
-    model = models.ExplicitALS(factors=2, regularization=1e-6, iterations=60)
+    model = models.ExplicitALS(2, 1e-6, iterations=200, dtype=np.float64, random_state=0)
     model.fit(csr_matrix(np.where(kept, X @ Y.T, 0)))
     np.testing.assert_allclose((model.user_factors @ model.item_factors.T)[~kept],
                                (X @ Y.T)[~kept], atol=0.02)  # fmt: skip

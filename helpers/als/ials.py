@@ -61,7 +61,7 @@ class ExactALS(AlternatingLeastSquares):  # type: ignore[misc]
         # As in implicit, a negative confidence is a preference of 0 held with weight |c|.
         weights, targets = np.abs(confidence) - 1, np.maximum(confidence, 0)
         penalty = np.full(len(X), regularization, dtype=X.dtype)
-        _solve_exactly(C, num_threads, weights, targets, penalty, Y.T @ Y, Y, X)
+        solve_exactly(C, num_threads, weights, targets, penalty, Y.T @ Y, Y, X)
 
 
 class IALS(AlternatingLeastSquares):  # type: ignore[misc]
@@ -268,7 +268,7 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         penalty, threads = self._penalties(C), self.num_threads
         gram = np.asarray(self.unobserved_weight * (Y.T @ Y), dtype=self.dtype)
         if not self.cg_steps:
-            _solve_exactly(C, threads, C.data, C.data, penalty, gram, Y, X)
+            solve_exactly(C, threads, C.data, C.data, penalty, gram, Y, X)
             return
         basis = _eigenbasis(gram, Y, threads)
         system = (C.indptr, C.indices, C.data, penalty, *basis, X, self.cg_steps)
@@ -292,7 +292,7 @@ class IALS(AlternatingLeastSquares):  # type: ignore[misc]
         squares = self.YtY if name == "user_items" else self.XtX
         gram = np.asarray(self.unobserved_weight * squares, dtype=self.dtype)
         X = np.zeros((C.shape[0], self.factors), dtype=self.dtype)
-        _solve_exactly(C, self.num_threads, C.data, C.data, self._penalties(C), gram, Y, X)
+        solve_exactly(C, self.num_threads, C.data, C.data, self._penalties(C), gram, Y, X)
         return X[0] if np.isscalar(ids) else X
 
 
@@ -310,7 +310,7 @@ def _eigenbasis(
     return np.maximum(eigenvalues, 0), Q, rotated
 
 
-def _solve_exactly(
+def solve_exactly(
     C: csr_matrix, num_threads: int, weights: np.ndarray, targets: np.ndarray,
     penalties: np.ndarray, gram: np.ndarray, Y: np.ndarray, X: np.ndarray,
 ) -> None:  # fmt: skip
