@@ -270,7 +270,7 @@ def test_short_rows_are_solved_as_long_ones_are(monkeypatch, least, penalty):
     short = kernels.exact_short
     monkeypatch.setattr(kernels, "exact_short", lambda *args: (calls.append(1), short(*args)))
     X = np.ones((60, 9))
-    ials._solve_exactly(made, 1, weights, targets, penalty * counts, Y.T @ Y, Y, X)
+    ials.solve_exactly(made, 1, weights, targets, penalty * counts, Y.T @ Y, Y, X)
     assert bool(calls) == (least >= 0)
     assert counts.min() == 0
     assert counts.max() > 9
