@@ -239,6 +239,15 @@ class ExplicitALS(ExactALS):
     its loss tells what a user would not even look at.
     """
 
+    def fit(self, user_items: csr_matrix, *args: Any, **kwargs: Any) -> None:
+        """As in :class:`ExactALS`, from item factors of random direction and length 1, as Spark."""
+        random = np.random.default_rng(self.random_state)
+        Y = random.standard_normal((user_items.shape[1], self.factors))
+        Y /= np.linalg.norm(Y, axis=1, keepdims=True)
+        self.item_factors = Y.astype(self.dtype)
+        self.user_factors = np.zeros((user_items.shape[0], self.factors), self.dtype)
+        super().fit(user_items, *args, **kwargs)
+
     def solver(
         self, C: csr_matrix, X: np.ndarray, Y: np.ndarray, regularization: Any, num_threads: int
     ) -> None:

@@ -252,7 +252,7 @@ def test_explicit_als_recovers_ratings_of_its_own_rank():
     rng = np.random.default_rng(0)
     X, Y = rng.random((80, 2)) + 0.5, rng.random((40, 2)) + 0.5
     kept = rng.random((80, 40)) < 0.5
-    model = models.ExplicitALS(2, 1e-6, iterations=200, dtype=np.float64, random_state=0)
+    model = models.ExplicitALS(2, 1e-6, iterations=60, dtype=np.float64, random_state=0)
     model.fit(csr_matrix(np.where(kept, X @ Y.T, 0)))
     np.testing.assert_allclose((model.user_factors @ model.item_factors.T)[~kept],
                                (X @ Y.T)[~kept], atol=0.02)  # fmt: skip
