@@ -4,8 +4,10 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# Two thread pools fight on small data: implicit has its own threads, so the BLAS gets one.
+# Two thread pools fight on small data: implicit has its own threads, so the BLAS gets one; and
+# threads that wait by spinning would take the core of what runs beside them.
 export OPENBLAS_NUM_THREADS := 1
+export OMP_WAIT_POLICY := passive
 
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PYTHON := $(BIN)/python
@@ -89,29 +91,25 @@ dashboard: $(READY)  ## the recommendations in a browser, http://127.0.0.1:8501
 space: $(READY)  ## a folder for a Hugging Face Space: TO=space/
 	@$(PYTHON) -m helpers space $(call given,to,$(or $(value TO),space))
 
-# Three at the same time, each with its own processes; a failure of one fails the whole. What comes
-# after its notebooks compares the results that they have just written.
+# The notebooks and the rest at the same time; a failure of either fails the whole. Much of the rest
+# waits for other programs, so it has two processes. After the notebooks, the results that they have
+# just written are compared.
 .PHONY: test
 test: $(READY)  ## unit tests, doctests, the notebooks against their outputs, the hygiene checks
 	@$(PYTHON) -m helpers datasets movielens-100k online-retail
-	@echo 'notebooks 1 to 6 (shown now), the others and all other tests (shown when done)'
-	@$(MAKE) --no-print-directory --keep-going -j3 test-early test-late test-others
+	@echo 'the notebooks (shown now) and all other tests (shown when done) run side by side'
+	@$(MAKE) --no-print-directory --keep-going -j2 test-notebooks test-others
 
-LATE := $(wildcard notebooks/0[789]_*.ipynb notebooks/[1-9]?_*.ipynb)
-EARLY := $(filter-out $(LATE),$(wildcard notebooks/*.ipynb))
 RESULTS := tests/test_results_hold.py
-# What takes longest starts first. Much of this waits for other programs, so it has two processes.
-LONGEST := tests/test_spark.py tests/test_own_log.py
+LONGEST := tests/test_spark.py tests/test_own_log.py  # so they start first
 OTHERS := $(LONGEST) $(filter-out $(RESULTS) $(LONGEST),$(wildcard tests/*.py)) helpers
-log = > .venv/$@.log 2>&1; status=$$?; cat .venv/$@.log; exit $$status
 
-.PHONY: test-early test-late test-others
-test-early:
-	@$(PYTHON) -m pytest $(EARLY) $(RESULTS)
-test-late:
-	@$(PYTHON) -m pytest $(LATE) $(RESULTS) $(log)
+.PHONY: test-notebooks test-others
+test-notebooks:
+	@$(PYTHON) -m pytest notebooks $(RESULTS)
 test-others:
-	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(OTHERS) $(log)
+	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(OTHERS) \
+		> .venv/tests.log 2>&1; status=$$?; cat .venv/tests.log; exit $$status
 
 .PHONY: lint
 lint: $(READY)  ## ruff and mypy

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -373,7 +374,7 @@ spark.grid(rows, runs, Path(sys.argv[2]), folds=2)
 """
 
 
-def test_a_killed_grid_goes_on_where_it_was(log, session, tmp_path):
+def test_a_killed_grid_goes_on_where_it_was(log, model, session, tmp_path, monkeypatch):
     path, results = tmp_path / "rows", tmp_path / "new" / "results.jsonl"
     log.rows.write.parquet(str(path))
     command = [sys.executable, "-c", GRID_CHILD, path, results, json.dumps(FEW)]
@@ -401,6 +402,7 @@ def test_a_killed_grid_goes_on_where_it_was(log, session, tmp_path):
     again = spark.grid(log.rows, runs, results, folds=2)
     pd.testing.assert_frame_equal(again, found)  # its seconds, too: nothing was fitted
     assert results.read_bytes() == before
+    monkeypatch.setattr(spark, "estimator", lambda **_: SimpleNamespace(fit=lambda train: model))
     other = spark.grid(log.rows.where("user > 0"), runs[:1], results, folds=2)  # other data
     assert not set(other["seconds"]) & set(found["seconds"])
     seeded = spark.grid(log.rows, [runs[0] | {"seed": 7}], results, folds=2)
