@@ -3,8 +3,8 @@
 `make bench` runs it in some twenty minutes and writes reports/results/bench_als.json, which
 notebook 5 shows; `python tests/bench_als.py nu_and_factors` (or another part) measures one part
 and leaves the others in the file as they are. All models are float32 with three steps of conjugate
-gradient, the setting in which each library is used. Libraries take turns, and medians of the turns
-count.
+gradient, the setting in which each library is used; `epochs_exact` has exact solvers. Libraries
+take turns, and medians of the turns count.
 
 The NCF benchmark needs its three files, from the folder that NCF_ML_1M names or from the authors'
 repository; without them that part is left out of the JSON, and the run says so.
@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -98,21 +98,26 @@ def machine() -> dict[str, object]:
 # --- the three libraries, one epoch at a time -------------------------------------------------
 
 
-def ials(train: csr_matrix, factors: int, threads: int, seed: int = 0, nu: float = 1.0) -> Epoch:
+def ials(
+    train: csr_matrix, factors: int, threads: int, seed: int = 0, nu: float = 1.0, cg: bool = True
+) -> Epoch:
     """Ours. Its half-steps are those that `fit` takes."""
     regularization, weight = REGULARIZATION, UNOBSERVED_WEIGHT
     if nu == 0:  # the bridge to implicit's loss
         regularization = STOCK["regularization"] / STOCK["alpha"]
     model = IALS(
-        factors, regularization, weight, nu, iterations=1, num_threads=threads, random_state=seed
-    )
+        factors, regularization, weight, nu, iterations=1, cg_steps=3 if cg else 0,
+        num_threads=threads, random_state=seed,
+    )  # fmt: skip
     return functools.partial(_one_more_epoch, model, train.astype(np.float32))
 
 
-def implicit_als(train: csr_matrix, factors: int, threads: int, seed: int = 0) -> Epoch:
-    """implicit's default solver."""
+def implicit_als(
+    train: csr_matrix, factors: int, threads: int, seed: int = 0, cg: bool = True
+) -> Epoch:
+    """implicit's default solver, or its exact one."""
     model = AlternatingLeastSquares(
-        factors, iterations=1, num_threads=threads, random_state=seed, **STOCK
+        factors, iterations=1, use_cg=cg, num_threads=threads, random_state=seed, **STOCK
     )
     return functools.partial(_one_more_epoch, model, train.astype(np.float32))
 
@@ -126,11 +131,14 @@ def _one_more_epoch(
     return taken[0], model.user_factors, model.item_factors
 
 
-def irspack_ials(train: csr_matrix, factors: int, threads: int, seed: int = 0) -> Epoch:
-    """irspack's conjugate gradient, the loss of Rendle et al."""
+def irspack_ials(
+    train: csr_matrix, factors: int, threads: int, seed: int = 0, cg: bool = True
+) -> Epoch:
+    """irspack's conjugate gradient or Cholesky decomposition, the loss of Rendle et al."""
+    solver = SolverType.CG if cg else SolverType.CHOLESKY
     trainer = IALSTrainer(
         train.astype(np.float32), factors, UNOBSERVED_WEIGHT, REGULARIZATION, 1.0, 0.1,
-        SolverType.CG, 3, 64, LossType.IALSPP, seed, threads, 3, 1,
+        solver, 3, 64, LossType.IALSPP, seed, threads, 3, 1,
     )  # fmt: skip
 
     def epoch() -> tuple[float, np.ndarray, np.ndarray]:
@@ -148,13 +156,15 @@ MODELS = {"IALS": ials, "implicit": implicit_als, "irspack": irspack_ials}
 # --- what is measured -------------------------------------------------------------------------
 
 
-def epochs() -> list[dict[str, object]]:
+def epochs(
+    cg: bool = True, cores: Sequence[int] = (1, CORES), turns: int = TURNS
+) -> list[dict[str, object]]:
     """Seconds for each epoch; the libraries alternate in one process."""
     train, rows = log().user_items, []
-    for factors, threads in tqdm(list(product(FACTORS, sorted({1, CORES}))), desc="epochs"):
-        steps = {name: make(train, factors, threads) for name, make in MODELS.items()}
+    for factors, threads in tqdm(list(product(FACTORS, sorted({*cores}))), desc="epochs"):
+        steps = {name: make(train, factors, threads, cg=cg) for name, make in MODELS.items()}
         taken: dict[str, list[float]] = {name: [] for name in steps}
-        for turn in range(TURNS + 1):  # the first is a warm-up
+        for turn in range(turns + 1):  # the first is a warm-up
             for name, step in steps.items():
                 seconds = [step()[0] for _ in range(EPOCHS_A_TURN)]
                 if turn:
@@ -165,6 +175,11 @@ def epochs() -> list[dict[str, object]]:
             row |= {"seconds": statistics.median(each), "ratio": statistics.median(ratios)}
             rows.append(row | {"ratio_least": min(ratios), "ratio_most": max(ratios)})
     return rows
+
+
+def epochs_exact() -> list[dict[str, object]]:
+    """The same with exact half-steps, by one thread."""
+    return epochs(cg=False, cores=[1], turns=3)
 
 
 def epochs_avx2() -> list[dict[str, object]]:
@@ -405,7 +420,9 @@ def _fitted(
     return trainer.core_trainer.user, trainer.core_trainer.item
 
 
-PARTS = (epochs, epochs_avx2, convergence, same_quality, nu_and_factors, scaling, ncf)
+PARTS = (
+    epochs, epochs_avx2, epochs_exact, convergence, same_quality, nu_and_factors, scaling, ncf
+)  # fmt: skip
 
 
 def main(parts: list[str]) -> None:
