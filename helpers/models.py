@@ -324,9 +324,14 @@ def _bpr_steps(  # type: ignore[no-untyped-def]
     last = X.shape[1] - 1
     for step in range(len(users)):
         u, i, j = users[step], items[step], others[step]
-        history = indices[indptr[u] : indptr[u + 1]]
-        place = np.searchsorted(history, j)
-        if place < len(history) and history[place] == j:
+        low, high = indptr[u], indptr[u + 1]  # no slices: each would cost more than the search
+        while low < high:
+            middle = (low + high) // 2
+            if indices[middle] < j:
+                low = middle + 1
+            else:
+                high = middle
+        if low < indptr[u + 1] and indices[low] == j:
             continue
         x, y_i, y_j = X[u], Y[i], Y[j]
         difference = 0.0
