@@ -32,7 +32,7 @@ from helpers.datasets import Dataset
 from helpers.interactions import MAX_HISTORY
 from helpers.reporting import html
 
-NEEDS = {1: 0, 8: 0, 2: 1, 4: 2, 10: 0, 7: 0, 3: 2, 6: 2, 5: 4, 9: 0}
+NEEDS = {1: 0, 8: 0, 2: 1, 4: 2, 10: 0, 7: 0, 6: 2, 5: 4, 3: 2, 9: 0}
 """The notebooks in the order in which they start, each with the one whose files it reads."""
 
 RENDERED = "rendered.json"  # the list of the notebooks that the last run rendered
