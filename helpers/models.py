@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from helpers.als import IALS, ExactALS
 from helpers.als.ials import solve_exactly
+from helpers.als.kernels import RELAXED
 from helpers.interactions import MAX_HISTORY, Interactions, check_user_items
 from helpers.weighting import WEIGHTINGS
 
@@ -275,7 +276,7 @@ class BPR:
     -----
     implicit's BPR draws ``j`` in proportion to its popularity, which holds popular items down;
     notebook 4 shows what that costs. One thread draws, so a seed always gives the same factors (the
-    last bit of ``exp`` may differ between machines). The values in the matrix do not matter.
+    last bits of a sum may differ between machines). The values in the matrix do not matter.
 
     References
     ----------
@@ -316,7 +317,7 @@ class BPR:
                 callback(iteration, 0.0, None)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=RELAXED)
 def _bpr_steps(  # type: ignore[no-untyped-def]
     users, items, others, indptr, indices, X, Y, rate, penalty
 ) -> None:
