@@ -23,6 +23,7 @@ import psutil
 from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
@@ -53,6 +54,21 @@ class Parameter(NamedTuple):
 
     type: str
     default: Any
+
+
+class _Engine(NBClientEngine):  # type: ignore[misc]
+    """papermill's own, but it writes the notebook once at the end instead of twice a cell."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+        path, nb_man.output_path = nb_man.output_path, None
+        try:
+            super().execute_managed_notebook(nb_man, kernel_name, **options)
+        finally:
+            nb_man.output_path = path
+
+
+papermill_engines.register("once", _Engine)
 
 
 @dataclass
@@ -419,6 +435,7 @@ def _execute(path: Path, values: Mapping[str, Any]) -> tuple[NotebookNode, str]:
                 str(path).replace("{", "{{").replace("}", "}}"),  # it formats paths
                 executed,
                 parameters=dict(values),
+                engine_name="once",
                 kernel_name="python3",
                 language="python",
                 resources={"metadata": {"path": str(path.parent)}},  # its cwd is of the process

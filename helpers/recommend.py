@@ -17,7 +17,7 @@ DECIMALS = 9
 """Scores of a row that agree to so many decimals of the largest one are equal: the bits behind
 differ between processors."""
 
-CELLS = 4_000_000  # scores that are held in memory at a time
+CELLS = 1_000_000  # scores that are held in memory at a time; more leave the cache
 
 
 def rank_items(
