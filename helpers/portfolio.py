@@ -39,6 +39,7 @@ NEEDS = {1: 0, 8: 0, 2: 1, 4: 2, 10: 0, 7: 0, 6: 2, 5: 4, 3: 2, 9: 0}
 RENDERED = "rendered.json"  # the list of the notebooks that the last run rendered
 AT_A_TIME = 2
 logging.getLogger("papermill").setLevel(logging.ERROR)  # its remarks are of no use to the user
+KERNEL_DIED = "the kernel died, most often because memory ran out"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SCALARS: dict[str, type] = {"int": int, "float": float, "str": str}
 OWN_PARAMETERS = {"dataset", "columns", "items", "data_dir", "processed_dir", "reports_dir"}
@@ -447,7 +448,7 @@ def _execute(path: Path, values: Mapping[str, Any]) -> tuple[NotebookNode, str]:
         except PapermillExecutionError as error:
             failed = f"{error.ename}: {error.evalue}"
         except DeadKernelError:
-            failed = "the kernel died, most often because memory ran out"
+            failed = KERNEL_DIED
         notebook = html.read(executed)
     failed = _strip(notebook, failed)
     if not sys.stderr.isatty():
@@ -476,8 +477,9 @@ def _strip(notebook: NotebookNode, failed: str) -> str:
         return ""
     last = done[-1] if done else 0
     notebook.cells = notebook.cells[: last + 1]
+    where = "after" if failed == KERNEL_DIED else "in"  # the cell that killed it has no number
     why = " ".join(failed.split())[:300] or "it ended without an error"
-    return f"stopped in cell {last + 1} of {code[-1] + 1}. {why}"
+    return f"stopped {where} cell {last + 1} of {code[-1] + 1}. {why}"
 
 
 def _executed(manifests: Mapping[Path, object]) -> list[Path]:

@@ -231,6 +231,7 @@ def test_a_failure_ends_one_report_and_those_that_need_it(
     save_runnable(tmp_path, "02_second", "print('so far')", "{}['x\\n*y*']", "print('never')")
     save_runnable(tmp_path, "03_third", "open('ran', 'w')")
     save_runnable(tmp_path, "07_other", "raise SystemExit(0)", "print('never')")
+    save_runnable(tmp_path, "08_dead", "print('so far')", "import os; os.kill(os.getpid(), 9)")
     stale = executed(tmp_path, "03_third")
     io.write_text(stale, "the report of an earlier run")
 
@@ -239,15 +240,18 @@ def test_a_failure_ends_one_report_and_those_that_need_it(
     assert outcome.failed == [
         r"notebook 2: stopped in cell 4 of 5. KeyError: 'x\n*y*'",
         "notebook 7: stopped in cell 3 of 4. it ended without an error",
+        "notebook 8: stopped after cell 3 of 4. the kernel died, most often because memory ran out",
     ]
     why = "It was left out, since it needs what notebook 2 writes."
     assert outcome.skipped == [f"notebook 3: {why}"]
     assert not (tmp_path / "notebooks" / "ran").exists()
     reports = outcome.index.parent
     names = sorted(path.name for path in reports.glob("*.html"))
-    assert names == ["01_first.html", "02_second.html", "07_other.html", "index.html"]
-    second = (reports / "02_second.html").read_text(encoding="utf-8")
+    ran = ["01_first.html", "02_second.html", "07_other.html", "08_dead.html"]
+    assert names == [*ran, "index.html"]
+    second, dead = ((reports / name).read_text(encoding="utf-8") for name in (ran[1], ran[3]))
     assert "so far" in second
+    assert "so far" in dead
     assert "never" not in second
     assert "stopped in cell 4 of 5. KeyError" in second
     assert why in outcome.index.read_text(encoding="utf-8")
