@@ -168,7 +168,7 @@ def test_without_a_table_the_page_says_what_to_do(
     assert len(app.dataframe) == 0
 
 
-def test_a_table_of_another_log_of_that_name_is_built_anew(
+def test_a_table_of_another_log_or_other_columns_or_titles_is_built_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -180,6 +180,12 @@ def test_a_table_of_another_log_of_that_name_is_built_anew(
     Path("log.csv").write_text("user,item\na,x\na,z\nb,z\n")
     serving_table("log.csv")
     assert Store(folder).table.item_ids == ["x", "z"]
+    Path("titles.csv").write_text("item,title\nx,Tea\nz,Tin\n")
+    serving_table("log.csv", items="titles.csv")
+    assert Store(folder).table.titles[0] == "Tea"
+    serving_table("log.csv", "user=item,item=user")
+    assert Store(folder).table.item_ids == ["a", "b"]
+    serving_table("log.csv")
     pd.DataFrame([("", 1, "q", "q", 0.5)], columns=list(production.COLUMNS)).to_parquet("l.parquet")
     assert cli.main(["publish", "l.parquet", "--to", str(folder)]) == 0
     serving_table("log.csv")  # lists alone are no table of it

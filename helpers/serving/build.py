@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import datasets, production
+from helpers import datasets, io, production
 from helpers.serving import table
 
 
@@ -25,18 +25,24 @@ def serving_table(
     """
     slug = datasets.slug(dataset)
     place = folder or Path("data", "serving", slug)
+
+    def source() -> dict[str, str]:
+        """What the table is made from; a data set with a name never changes."""
+        if dataset in datasets.names():
+            return {}
+        titles = io.sha256(Path(items)) if items else ""
+        sha256 = datasets.raw_log(dataset, columns=columns).sha256
+        return {"log": sha256, "columns": columns, "items": titles}
+
     if (place / "current").is_file():
         facts = table.Store(place).table.facts
-        built_from, known = facts.get("data_sha256"), dataset in datasets.names()
-        if (
-            folder is not None
-            or "window" in facts  # `make refresh` brings new rows
-            or (known and built_from)  # such data never change
-            or (not known and built_from == datasets.raw_log(dataset, columns=columns).sha256)
-        ):
+        # `make refresh` brings new rows into its tables; lists alone are no table of this log.
+        is_known = folder is not None or "window" in facts
+        if is_known or ("data_sha256" in facts and facts.get("source", {}) == source()):
             print(f"{place}: version {facts['version']}; to build it anew, delete the folder")
             return place
     made = production.load_and_fit(dataset, columns, items, Path("data", "processed", slug))
     made = replace(made, metrics=production.measure(made))
-    print(f"{place}: version {table.publish(made, place)}, {made.settings.origin}")
+    version = table.publish(made, place, {"source": source()})
+    print(f"{place}: version {version}, {made.settings.origin}")
     return place
