@@ -39,7 +39,6 @@ NEEDS = {1: 0, 8: 0, 2: 1, 4: 2, 10: 0, 7: 0, 6: 2, 5: 4, 3: 2, 9: 0}
 RENDERED = "rendered.json"  # the list of the notebooks that the last run rendered
 AT_A_TIME = 2
 logging.getLogger("papermill").setLevel(logging.ERROR)  # its remarks are of no use to the user
-KERNEL_DIED = "the kernel died, most often because memory ran out"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SCALARS: dict[str, type] = {"int": int, "float": float, "str": str}
 OWN_PARAMETERS = {"dataset", "columns", "items", "data_dir", "processed_dir", "reports_dir"}
@@ -448,7 +447,7 @@ def _execute(path: Path, values: Mapping[str, Any]) -> tuple[NotebookNode, str]:
         except PapermillExecutionError as error:
             failed = f"{error.ename}: {error.evalue}"
         except DeadKernelError:
-            failed = KERNEL_DIED
+            failed = "the kernel died, most often because memory ran out"
         notebook = html.read(executed)
     failed = _strip(notebook, failed)
     if not sys.stderr.isatty():
@@ -461,8 +460,10 @@ def _strip(notebook: NotebookNode, failed: str) -> str:
     remove_error_markers(notebook)
     notebook.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
+    code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    ran = [n for n in code if notebook.cells[n].metadata.papermill["status"] != "pending"]
     for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
+        del cell.metadata["papermill"]
         if not cell.metadata.get("tags"):
             cell.metadata.pop("tags", None)
         # Progress bars live in the kernel that drew them; stored, they are dead and differ.
@@ -471,15 +472,14 @@ def _strip(notebook: NotebookNode, failed: str) -> str:
             for output in cell.outputs:
                 if output.output_type == "error":
                     output.traceback = [f"{output.ename}: {output.evalue}"]
-    code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    done = [n for n in code if notebook.cells[n].execution_count is not None]
-    if not failed and len(done) == len(code):
+    if not failed and ran == code:
         return ""
-    last = done[-1] if done else 0
+    last = ran[-1] if ran else 0
     notebook.cells = notebook.cells[: last + 1]
-    where = "after" if failed == KERNEL_DIED else "in"  # the cell that killed it has no number
+    if ran and not notebook.cells[last].execution_count:  # a dead kernel may not have sent it
+        notebook.cells[last].execution_count = len(ran)
     why = " ".join(failed.split())[:300] or "it ended without an error"
-    return f"stopped {where} cell {last + 1} of {code[-1] + 1}. {why}"
+    return f"stopped in cell {last + 1} of {code[-1] + 1}. {why}"
 
 
 def _executed(manifests: Mapping[Path, object]) -> list[Path]:

@@ -240,7 +240,7 @@ def test_a_failure_ends_one_report_and_those_that_need_it(
     assert outcome.failed == [
         r"notebook 2: stopped in cell 4 of 5. KeyError: 'x\n*y*'",
         "notebook 7: stopped in cell 3 of 4. it ended without an error",
-        "notebook 8: stopped after cell 3 of 4. the kernel died, most often because memory ran out",
+        "notebook 8: stopped in cell 4 of 4. the kernel died, most often because memory ran out",
     ]
     why = "It was left out, since it needs what notebook 2 writes."
     assert outcome.skipped == [f"notebook 3: {why}"]
