@@ -255,17 +255,22 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     happened = log[log["value"] > 0]  # a 0 is no interaction
     n_users = happened["user_id"].nunique()
     pairs_of_users = happened.drop_duplicates(["user_id", "item_id"])["user_id"].value_counts()
+    n_items, n_pairs = happened["item_id"].nunique(), int(pairs_of_users.sum())
     sentences, left_out = list(data.notes), {}
-    if pairs_of_users.max() == 1:
+    if pairs_of_users.max() == 1 or n_pairs < 20:
         sentences.append(
             "The log has only one item, so there is nothing to choose from."
-            if happened["item_id"].nunique() == 1
+            if n_items == 1
             else "Every user has one item only, so no item can be put aside as a test."
+            if pairs_of_users.max() == 1
+            else f"The log has only {n_pairs} pairs of a user and an item, too few to learn from."
         )
         why = f"It was left out. {sentences[-1]} It needs several users with several items: "
         left_out = dict.fromkeys((2, 3, 4, 5, 6, 8, 10), f"{why}use a longer log.")
     elif n_users < 100:
         sentences.append(f"The log has {n_users} users: intervals are wide, few models differ.")
+    if pairs_of_users.min() == n_items > 1:
+        sentences.append("Every user has every item, so nobody can be recommended a new one.")
     if (share := log["user_id"].value_counts(normalize=True).iloc[0]) > 0.5:
         sentences.append(f"One user has {share:.0%} of the rows; metrics are means over users.")
     n_long = int((pairs_of_users > MAX_HISTORY).sum())

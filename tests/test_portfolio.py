@@ -33,10 +33,11 @@ WRITE = (
     "answer='Yes.', finding='It holds.')"
 )
 SHA = "0" * 64
+LOG = " ".join(f"{user}{item}" for user in "abcdefg" for item in "xyz")[:-3]  # 20 rows
 
 
 def dataset(
-    log: str = "ax ay bx by",
+    log: str = LOG,
     *,
     value: tuple[float, ...] = (1.0, 2.0),
     notes: tuple[str, ...] = (),
@@ -61,7 +62,7 @@ def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What was loaded; the data are always the same four rows."""
+    """What was loaded; the data are always the same rows."""
     calls: list[tuple[Any, ...]] = []
 
     def load(name: str, *, columns: str | None, items: str | None) -> Any:
@@ -318,11 +319,13 @@ def test_a_part_needs_what_came_before(tmp_path: Path, loaded: list[Any]) -> Non
         (dataset(notes=("The log has no times.",), timed=False), "The log has no times.", [7, 8]),
         (dataset("ax bx"), "only one item", [2, 3, 4, 5, 6, 8, 10]),
         (dataset("ax ax by"), "Every user has one item only", [2, 3, 4, 5, 6, 8, 10]),
-        (dataset(), "has 2 users", []),
-        (dataset("ax ay az bx"), "One user has 75% of the rows", []),
+        (dataset("ax ay bx"), "has only 3 pairs", [2, 3, 4, 5, 6, 8, 10]),
+        (dataset(), "has 7 users", []),
+        (dataset(LOG + " gz"), "Every user has every item", []),
+        (dataset(LOG + 60 * " ax"), "One user has 79% of the rows", []),
         (dataset(value=(1.0,)), "All values are equal", []),
         (
-            dataset(value=(1.0, 0.0)),
+            dataset("ax ay bx by", value=(1.0, 0.0)),
             "only one item",
             [2, 3, 4, 5, 6, 8, 10],
         ),  # of y, all values are 0
@@ -348,7 +351,7 @@ def test_preflight_names_users_with_endless_histories(monkeypatch: pytest.Monkey
 
 def test_preflight_leaves_out_the_notebooks_of_the_store_where_times_are_numbers() -> None:
     data = dataset()
-    data.interactions["timestamp"] = pd.to_datetime([1, 2, 3, 4], unit="s", utc=True)
+    data.interactions["timestamp"] = pd.to_datetime(range(20), unit="s", utc=True)
     sentences, without = preflight(data)
     assert "No row has a time from 1990 to now, so times are no more than an order." in sentences
     assert sorted(without) == [7, 8]
@@ -356,7 +359,7 @@ def test_preflight_leaves_out_the_notebooks_of_the_store_where_times_are_numbers
 
 
 def test_preflight_says_nothing_of_a_good_log() -> None:
-    rows = " ".join(f"{chr(200 + user)}{item}" for user in range(100) for item in "xyz")
+    rows = " ".join(f"{chr(200 + user)}{item}" for user in range(100) for item in "xyz")[:-3]
     assert preflight(dataset(rows)) == ([], {})
     data = dataset(rows)
     data.items["title"] = data.items["item_id"]

@@ -173,10 +173,11 @@ def test_a_title_that_is_nearly_right_gets_suggestions(recommender):
 
 
 def test_of_items_with_one_title_the_best_known_is_taken(recommender):
-    counts = {"Alien": 3, "Brazil": 2, "Contact": 2, "Dune": 1}  # users of each
+    counts = {"Alien": 3, "Brazil": 2, "Contact": 2, "Dune": 1, "Emma": 3}  # users of each
     for shared, best in [
         (["Dune", "Alien", "Brazil"], "Alien"),
         (["Dune", "Contact"], "Contact"),
+        (["Dune", "Emma"], "Emma"),
         (["Brazil", "Contact"], "Brazil"),
     ]:
         assert counts[best] == max(counts[title] for title in shared)
