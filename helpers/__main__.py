@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 DATASETS = ("movielens-100k", "movielens-1m", "online-retail", "store-simulated", "million-song")
 
@@ -135,7 +136,7 @@ def _run(options: argparse.Namespace) -> bool:
     settings = _pairs(shlex.split(options.settings))
     numbers = _numbers(options.notebooks)
     _check_data(options)
-    from helpers import portfolio, production
+    from helpers import portfolio
 
     outcome = portfolio.run(
         options.dataset,
@@ -149,11 +150,13 @@ def _run(options: argparse.Namespace) -> bool:
     for sentence in outcome.failed:
         print(f"failed: {sentence}", file=sys.stderr)
     print(outcome.index)
+    from helpers import production
+
     folder = outcome.index.parent
+    log = (options.dataset, options.columns, options.items, Path("data/processed", folder.name))
+    aggregate: Any = settings.get("aggregate", "sum")
     try:
-        made = production.load_and_fit(
-            options.dataset, options.columns, options.items, Path("data/processed", folder.name)
-        )
+        made = production.load_and_fit(*log, aggregate)
         print(production.write_lists(made, folder))
     except ValueError as error:
         print(f"skipped: the lists of recommendations: {error}")
@@ -219,6 +222,11 @@ def _check_data(options: argparse.Namespace) -> None:
     if not 0 < getattr(options, "port", 1) < 65_536:
         raise ValueError(f"--port is {options.port}, expected 1 to 65535")
     _check_dataset(options.dataset)
+    given = {"COLUMNS": options.columns, "ITEMS": options.items}
+    for name in (name for name, text in given.items() if text and options.dataset in DATASETS):
+        raise ValueError(
+            f"{name}={given[name]} is for your own files; leave it out, or give DATASET"
+        )
     if options.items and not Path(options.items).exists():
         raise ValueError(f"ITEMS={options.items}: there is no such file")
 

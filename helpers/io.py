@@ -131,9 +131,12 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
-    return json.loads(existing(path).read_text(encoding="utf-8"))
+def read_json(path: Path, expect: Mapping[str, Any] | None = None) -> Any:
+    """Return the content of a JSON file; ValueError if its ``manifest`` is not as expected."""
+    content = json.loads(existing(path).read_text(encoding="utf-8"))
+    if expect:
+        _check_manifest(path, content["manifest"], expect)
+    return content
 
 
 def write_frame(path: Path, frame: pd.DataFrame, manifest: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The model that goes into production: its settings, its fit on the whole log, and its lists."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from helpers import comparison, datasets, io, metrics, recommend, splits
 from helpers.als import IALS
 from helpers.datasets import Dataset
-from helpers.interactions import Interactions
+from helpers.interactions import Aggregate, Interactions
 from helpers.models import model_factory
 from helpers.weighting import WEIGHTINGS, event_values
 
@@ -72,18 +72,17 @@ class Production:
 
 
 def choose_settings(
-    interactions: Interactions, sha256: str = "", chosen: Path | None = None
+    interactions: Interactions, expect: Mapping[str, str], chosen: Path | None = None
 ) -> Settings:
     """The settings that notebook 4 chose for this log, else a start that follows from its size.
 
     Parameters
     ----------
     interactions : Interactions
-    sha256 : str
-        Checksum of the log.
+    expect : mapping of str to str
+        What the manifest of ``chosen`` must hold: the log's checksum, and how it was read.
     chosen : Path, optional
-        ``best_parameters.json`` of notebook 4. It counts only if it was made from the same log;
-        with ``sha256=""`` from any state of it.
+        ``best_parameters.json`` of notebook 4. With another manifest it does not count.
 
     Returns
     -------
@@ -97,7 +96,7 @@ def choose_settings(
     each observed pair.
     """
     found = io.read_json(chosen) if chosen and chosen.is_file() else {}
-    if sha256 in ("", found.get("manifest", {}).get("data_sha256")):
+    if expect.items() <= found.get("manifest", {}).items():
         for protocol in ("next item", "random 75/25"):
             if settings := dict(found.get(protocol, {}).get("IALS", {})):
                 weighting = settings.pop("weighting", "binary")
@@ -108,12 +107,12 @@ def choose_settings(
     )
 
 
-def interactions_of(log: pd.DataFrame) -> Interactions:
+def interactions_of(log: pd.DataFrame, aggregate: Aggregate = "sum") -> Interactions:
     """The matrix of a tidy log; where it has several kinds of events, each counts by its kind."""
     kinds = log["event"].unique() if "event" in log else ()
     if len(kinds) > 1:
         log = event_values(log, {kind: EVENT_WEIGHTS.get(kind, 1.0) for kind in kinds})
-    return Interactions.from_frame(log)
+    return Interactions.from_frame(log, aggregate=aggregate)
 
 
 def fit(
@@ -122,6 +121,8 @@ def fit(
     *,
     start: tuple[pd.Index, np.ndarray] | None = None,
     rolling: bool = False,
+    columns: str = "",
+    aggregate: Aggregate = "sum",
     seed: int = 0,
 ) -> Production:
     """Fit IALS on the whole log, exactly and in float64.
@@ -135,6 +136,10 @@ def fit(
         Item factors of an earlier model, to start from; then :data:`WARM_ROUNDS` rounds do.
     rolling : bool
         Whether the log grows from day to day, so that settings chosen on an earlier state count.
+    columns : str
+        As the log was read with; settings that were chosen with others do not count.
+    aggregate : {"sum", "max", "last", "count"}
+        What several rows of a pair become.
     seed : int
         Of the starting factors.
 
@@ -143,8 +148,9 @@ def fit(
     Production
         Without metrics.
     """
-    interactions = interactions_of(data.interactions)
-    settings = choose_settings(interactions, "" if rolling else data.sha256, chosen)
+    interactions = interactions_of(data.interactions, aggregate)
+    expect = {"data_sha256": data.sha256, "columns": columns, "aggregate": aggregate}
+    settings = choose_settings(interactions, {} if rolling else expect, chosen)
     matrix = WEIGHTINGS[settings.weighting](interactions.user_items)
     model = model_factory("IALS", settings.model, seed=seed).make(interactions)
     if start is not None and start[1].shape[1] == model.factors:
@@ -154,10 +160,13 @@ def fit(
     return Production(data.name, data.sha256, interactions, data.items, model, matrix, settings)
 
 
-def load_and_fit(dataset: str, columns: str, items: str, processed: Path) -> Production:
+def load_and_fit(
+    dataset: str, columns: str, items: str, processed: Path, aggregate: Aggregate = "sum"
+) -> Production:
     """The model of a data set by name or path, with the settings that notebook 4 left."""
     data = datasets.load(dataset, columns=columns or None, items=items or None)
-    return fit(data, processed / "best_parameters.json")
+    chosen = processed / "best_parameters.json"
+    return fit(data, chosen, columns=columns, aggregate=aggregate)
 
 
 def warm_start(

@@ -18,25 +18,35 @@ def small():
 
 def chosen_file(folder, sha256, **protocols):
     path = folder / "best_parameters.json"
-    path.write_text(json.dumps({**protocols, "manifest": {"data_sha256": sha256}}))
+    manifest = {"data_sha256": sha256, "columns": "", "aggregate": "sum"}
+    path.write_text(json.dumps({**protocols, "manifest": manifest}))
     return path
 
 
 def test_settings_are_those_of_notebook_4_for_the_next_item(tmp_path, small):
     first, second = ({"IALS": {"factors": n, "weighting": "raw"}} for n in (8, 16))
     path = chosen_file(tmp_path, "a", **{"next item": first, "random 75/25": second})
-    found = production.choose_settings(small.interactions, "a", path)
+    found = production.choose_settings(small.interactions, {"data_sha256": "a"}, path)
     assert (found.model, found.weighting) == ({"factors": 8}, "raw")
     assert "next item" in found.origin
     path = chosen_file(tmp_path, "a", **{"next item": {}, "random 75/25": second})
-    assert production.choose_settings(small.interactions, "a", path).model == {"factors": 16}
+    found = production.choose_settings(small.interactions, {}, path)  # of any log
+    assert found.model == {"factors": 16}
 
 
-def test_settings_of_another_log_do_not_count(tmp_path, small):
-    path = chosen_file(tmp_path, "another", **{"next item": {"IALS": {"factors": 8}}})
-    found = production.choose_settings(small.interactions, "this", path)
-    assert found.model == {"factors": 32}
-    assert "not tuned" in found.origin
+def test_settings_of_another_log_or_of_one_read_otherwise_do_not_count(tmp_path):
+    data = small_log()
+    path = chosen_file(tmp_path, data.sha256, **{"next item": {"IALS": {"factors": 8}}})
+    assert production.fit(data, path).model.factors == 8
+    other = replace(data, sha256="other")
+    for found in (
+        production.fit(other, path),
+        production.fit(data, path, columns="user=u"),
+        production.fit(data, path, aggregate="count"),
+    ):
+        assert found.model.factors == 32
+        assert "not tuned" in found.settings.origin
+    assert set(production.fit(data, path, aggregate="count").interactions.user_items.data) == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +54,7 @@ def test_settings_of_another_log_do_not_count(tmp_path, small):
 )
 def test_the_start_follows_from_the_size(tmp_path, monkeypatch, small, pairs, factors):
     monkeypatch.setattr(Interactions, "nnz", pairs)
-    found = production.choose_settings(small.interactions, "a", tmp_path / "none")
+    found = production.choose_settings(small.interactions, {}, tmp_path / "none")
     assert found.model["factors"] == factors
 
 
