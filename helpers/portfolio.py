@@ -38,6 +38,10 @@ NEEDS = {1: 0, 8: 0, 2: 1, 4: 2, 10: 0, 7: 0, 6: 2, 5: 4, 3: 2, 9: 0}
 
 RENDERED = "rendered.json"  # the list of the notebooks that the last run rendered
 AT_A_TIME = 2
+NO_TIMES = (
+    "The log has no times, so the items to be found are random items of each user. Nothing here "
+    "shows how well what comes next is foreseen."
+)
 logging.getLogger("papermill").setLevel(logging.ERROR)  # its remarks are of no use to the user
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SCALARS: dict[str, type] = {"int": int, "float": float, "str": str}
@@ -80,6 +84,7 @@ class Job:
     values: dict[str, Any]
     manifest: dict[str, Any]
     left_out: str
+    note: str
     failed: str = ""
 
 
@@ -138,7 +143,7 @@ def run(
         looked_at = {name: _look(name, columns, items) for name in sorted({*names.values()})}
         jobs = {}
         for number, name in names.items():
-            data_sha256, left_out = looked_at[name]
+            data_sha256, left_out, note = looked_at[name]
             folder = Path("data/processed", f"{datasets.slug(name)}{ending}")
             given = {
                 "dataset": _from_notebooks(name),
@@ -155,6 +160,7 @@ def run(
                 {key: value for key, value in own.items() if value != known[key].default},
                 {"data_sha256": data_sha256, **given},
                 left_out.get(number, ""),
+                note,
             )
         _require_needed(jobs, paths)
         for left in draft.glob("recommendations.*"):  # must not pass for those of this run
@@ -257,15 +263,16 @@ def preflight(data: Dataset) -> tuple[list[str], dict[int, str]]:
     pairs_of_users = happened.drop_duplicates(["user_id", "item_id"])["user_id"].value_counts()
     n_items, n_pairs = happened["item_id"].nunique(), int(pairs_of_users.sum())
     sentences, left_out = list(data.notes), {}
-    if pairs_of_users.max() == 1 or n_pairs < 20:
-        sentences.append(
-            "The log has only one item, so there is nothing to choose from."
-            if n_items == 1
-            else "Every user has one item only, so no item can be put aside as a test."
-            if pairs_of_users.max() == 1
-            else f"The log has only {n_pairs} pairs of a user and an item, too few to learn from."
-        )
-        why = f"It was left out. {sentences[-1]} It needs several users with several items: "
+    nothing = ""
+    if n_items == 1:
+        nothing = "The log has only one item, so there is nothing to choose from."
+    elif pairs_of_users.max() == 1:
+        nothing = "Every user has one item only, so no item can be put aside as a test."
+    elif n_pairs < 20:
+        nothing = f"The log has only {n_pairs} pairs of a user and an item, too few to learn from."
+    if nothing:
+        sentences.append(nothing)
+        why = f"It was left out. {nothing} It needs several users with several items: "
         left_out = dict.fromkeys((2, 3, 4, 5, 6, 8, 10), f"{why}use a longer log.")
     elif n_users < 100:
         sentences.append(f"The log has {n_users} users: intervals are wide, few models differ.")
@@ -360,13 +367,16 @@ def _from_notebooks(name: str) -> str:
     return Path(os.path.relpath(name, "notebooks")).as_posix()
 
 
-def _look(name: str, columns: str, items: str) -> tuple[str, dict[int, str]]:
-    """Load a data set and say what it cannot answer; its checksum, and the notebooks left out."""
+def _look(name: str, columns: str, items: str) -> tuple[str, dict[int, str], str]:
+    """Load a data set and say what it cannot answer.
+
+    Its checksum, the notebooks that are left out, and a sentence for each page.
+    """
     data = datasets.load(name, columns=columns or None, items=items or None)
     sentences, left_out = preflight(data)
     for sentence in sentences:
         print(f"{data.name}: {sentence}", file=sys.stderr)
-    return data.sha256, left_out
+    return data.sha256, left_out, "" if "timestamp" in data.interactions else NO_TIMES
 
 
 def _require_needed(jobs: Mapping[int, Job], paths: Mapping[int, Path]) -> None:
@@ -376,7 +386,7 @@ def _require_needed(jobs: Mapping[int, Job], paths: Mapping[int, Path]) -> None:
         if need in paths and need not in jobs:
             executed = job.executed.with_name(paths[need].name)
             run = html.read(executed).metadata.get("run") if executed.is_file() else None
-            if run != {"manifest": job.manifest, "failed": ""}:
+            if run != {"manifest": job.manifest, "failed": "", "note": job.note}:
                 raise PortfolioError(
                     f"notebook {number} needs what notebook {need} writes for this data and these "
                     f'settings, which is not there; run both: NOTEBOOKS="{need} {number}"'
@@ -396,7 +406,8 @@ def _execute_all(jobs: Mapping[int, Job], reports: Path) -> bool:
             notebook, failed = _execute(job.path, job.values)
             if not stopped.is_set():
                 job.failed = failed
-                notebook.metadata.run = {"manifest": job.manifest, "failed": failed}
+                run = {"manifest": job.manifest, "failed": failed, "note": job.note}
+                notebook.metadata.run = run
                 io.write_text(job.executed, nbformat.writes(notebook) + "\n")
         return job
 

@@ -31,6 +31,14 @@ def test_committed_notebook_has_no_findings(path: Path) -> None:
     assert [str(finding) for finding in check(path)] == []
 
 
+@pytest.mark.parametrize("path", COMMITTED[2:5], ids=lambda path: path.stem)
+def test_models_get_the_pairs_as_notebook_2_merged_them(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert "Interactions.load(" in text
+    assert "from_frame(" not in text
+    assert "aggregate=" not in text
+
+
 def test_valid_notebook_has_no_findings(tmp_path: Path) -> None:
     assert check(save_valid(tmp_path)) == []
 

@@ -126,6 +126,9 @@ def test_a_log_without_times_runs_with_two_colons_few_iterations_and_any_letters
     )  # fmt: skip
     assert outcome.failed == []
     assert any("time" in sentence for sentence in outcome.skipped)
+    for name in (*NAMES, "03_als_training", "index"):
+        page = (outcome.index.parent / f"{name}.html").read_text(encoding="utf-8")
+        assert portfolio.NO_TIMES in page
     assert found(outcome, NAMES[0])[1]["Rows in the log"] == len(log)
     page = (outcome.index.parent / "03_als_training.html").read_text(encoding="utf-8")
     for text in ("nan%", "Warning", "site-packages", "ipykernel_"):
@@ -140,6 +143,7 @@ def test_a_log_in_which_all_have_everything_ends_with_all_its_reports(project):
     assert outcome.failed == []
     content, _ = found(outcome, "05_evaluation")
     assert content["answer"].startswith("This log cannot tell models apart")
+    assert "for a random item of each user" in content["finding"]
     assert any("Every user has every item." in each for each in outcome.skipped)
 
 

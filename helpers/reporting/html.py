@@ -88,7 +88,8 @@ def render(
     Parameters
     ----------
     paths : sequence of Path
-        Executed notebooks in reading order; ``metadata.run.failed`` may say why one ends early.
+        Executed notebooks in reading order; ``metadata.run`` may say why one ends early
+        (``failed``) and what its data cannot show (``note``).
     reports_dir : Path
         Gets ``<name>.html`` and ``figures/<name>.png`` (of the cell tagged ``headline-figure``)
         for each notebook, and ``index.html``; ``results/<name>.json`` in it has the findings.
@@ -244,7 +245,7 @@ def _report(path: Path, reports_dir: Path, dataset: str) -> dict[str, Any]:
         first.source = first.source.partition("\n")[2]
         answer = _take_answer(notebook)
         article = _export(notebook, renderer)
-        figure = _headline_figure(notebook)
+        figure, run = _headline_figure(notebook), notebook.metadata.get("run", {})
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
     return {
@@ -256,7 +257,8 @@ def _report(path: Path, reports_dir: Path, dataset: str) -> dict[str, Any]:
         "article": Markup(article),
         "contents": renderer.contents,
         "figure": figure,
-        "failed": notebook.metadata.get("run", {}).get("failed", ""),
+        "failed": run.get("failed", ""),
+        "note": run.get("note", ""),
         "dataset": _name(found.get("dataset", dataset)),
         "finding": found.get("finding", ""),
         "headlines": [each for each in found.get("results", []) if each["headline"]][:3],
