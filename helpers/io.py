@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 TIMEOUT = 10  # seconds that a source may stay silent before the next one is asked
 
@@ -137,6 +140,24 @@ def read_json(path: Path, expect: Mapping[str, Any] | None = None) -> Any:
     if expect:
         _check_manifest(path, content["manifest"], expect)
     return content
+
+
+def read_notebook(path: Path) -> "NotebookNode":
+    """A notebook in format 4; ValueError if the file is none."""
+    import nbformat  # few commands need it
+
+    try:
+        notebook: NotebookNode = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a notebook ({error}); restore it from git") from error
+    return notebook
+
+
+def write_notebook(path: Path, notebook: "NotebookNode") -> None:
+    """Write a notebook, whole or not at all."""
+    import nbformat
+
+    write_text(path, nbformat.writes(notebook) + "\n")
 
 
 def write_frame(path: Path, frame: pd.DataFrame, manifest: Mapping[str, Any]) -> None:

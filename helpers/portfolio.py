@@ -1,13 +1,13 @@
 """Run the notebooks: which can answer, two at a time, and what is kept when one of them fails."""
 
+# What executes and renders is imported when the settings are known to be good, so that errors come
+# at once.
 import ast
 import difflib
 import hashlib
-import logging
 import os
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -15,23 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import nbformat
-import papermill
 import psutil
 from filelock import FileLock, Timeout
-from nbclient.exceptions import DeadKernelError
-from nbformat import NotebookNode
-from papermill.engines import NBClientEngine, papermill_engines
-from papermill.exceptions import PapermillExecutionError
-from papermill.execute import remove_error_markers
 
 from helpers import datasets, io
 from helpers.cleaning import Rules
 from helpers.datasets import Dataset
 from helpers.interactions import MAX_HISTORY
-from helpers.reporting import html
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 NEEDS = {1: 0, 8: 0, 2: 1, 4: 2, 10: 0, 7: 0, 6: 2, 5: 4, 3: 2, 9: 0}
 """The notebooks in the order in which they start, each with the one whose files it reads."""
@@ -42,8 +37,6 @@ NO_TIMES = (
     "The log has no times, so the items to be found are random items of each user. Nothing here "
     "shows how well what comes next is foreseen."
 )
-logging.getLogger("papermill").setLevel(logging.ERROR)  # its remarks are of no use to the user
-WIDGET = "application/vnd.jupyter.widget-view+json"
 SCALARS: dict[str, type] = {"int": int, "float": float, "str": str}
 OWN_PARAMETERS = {"dataset", "columns", "items", "data_dir", "processed_dir", "reports_dir"}
 """What the runner itself sets; the rest can be given by the user."""
@@ -58,21 +51,6 @@ class Parameter(NamedTuple):
 
     type: str
     default: Any
-
-
-class _Engine(NBClientEngine):  # type: ignore[misc]
-    """papermill's own, but it writes the notebook once at the end instead of twice a cell."""
-
-    @classmethod
-    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
-        path, nb_man.output_path = nb_man.output_path, None
-        try:
-            super().execute_managed_notebook(nb_man, kernel_name, **options)
-        finally:
-            nb_man.output_path = path
-
-
-papermill_engines.register("once", _Engine)
 
 
 @dataclass
@@ -134,7 +112,7 @@ def run(
     if unknown := set(numbers) - set(paths):
         listed = ", ".join(map(str, paths))
         raise PortfolioError(f"there is no notebook {min(unknown)}; there are {listed}")
-    declared = {number: parameters(html.read(path)) for number, path in paths.items()}
+    declared = {number: parameters(io.read_notebook(path)) for number, path in paths.items()}
     converted = _converted(settings or {}, declared.values())
     slug, ending = datasets.slug(dataset), _ending(settings or {})
     target = Path("reports", f"{slug}{ending}")
@@ -175,6 +153,8 @@ def run(
         rendered = [path.as_posix() for path in executed]
         io.write_json(Path("data/processed", target.name, RENDERED), rendered)
         missing = {job.path: job.left_out for job in jobs.values() if job.left_out}
+        from helpers.reporting import html
+
         html.render(executed, draft, dataset=slug, left_out=missing)
         skipped = _skipped(jobs, draft)
     if interrupted:
@@ -188,17 +168,19 @@ def save_notebooks(numbers: Sequence[int] = ()) -> None:
 
     A notebook that fails or writes to stderr is left as it was, and PortfolioError is raised.
     """
+    from helpers import execution
+
     paths = _find()
     for number in numbers or paths:
         path = paths[number]
         with _alone(), _environment():
-            notebook, failed = _execute(path, {})
+            notebook, failed = execution.execute(path, {})
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
         texts = [output.text.strip() for output in outputs if output.get("name") == "stderr"]
         if failed or texts:
             why = failed or f"wrote to stderr: {texts[0]}"
             raise PortfolioError(f"{path.name} {why}; it was not saved")
-        io.write_text(path, nbformat.writes(notebook) + "\n")
+        io.write_notebook(path, notebook)
 
 
 def render(dataset: str = "", settings: Mapping[str, str] | None = None) -> Path:
@@ -207,6 +189,8 @@ def render(dataset: str = "", settings: Mapping[str, str] | None = None) -> Path
     Without a data set these are the committed notebooks. With one, they are those of the last run
     on it with these settings. Returns the index page.
     """
+    from helpers.reporting import html
+
     if not dataset:
         html.render(list(_find().values()), Path("reports"), dataset=datasets.DEFAULT)
         return Path("reports/index.html")
@@ -222,7 +206,7 @@ def render(dataset: str = "", settings: Mapping[str, str] | None = None) -> Path
     return target / "index.html"
 
 
-def parameters(notebook: NotebookNode) -> dict[str, Parameter]:
+def parameters(notebook: "NotebookNode") -> dict[str, Parameter]:
     """What the cell tagged ``parameters`` declares, by name."""
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
@@ -385,7 +369,7 @@ def _require_needed(jobs: Mapping[int, Job], paths: Mapping[int, Path]) -> None:
         need = NEEDS.get(number, 0)
         if need in paths and need not in jobs:
             executed = job.executed.with_name(paths[need].name)
-            run = html.read(executed).metadata.get("run") if executed.is_file() else None
+            run = io.read_notebook(executed).metadata.get("run") if executed.is_file() else None
             if run != {"manifest": job.manifest, "failed": "", "note": job.note}:
                 raise PortfolioError(
                     f"notebook {number} needs what notebook {need} writes for this data and these "
@@ -395,6 +379,8 @@ def _require_needed(jobs: Mapping[int, Job], paths: Mapping[int, Path]) -> None:
 
 def _execute_all(jobs: Mapping[int, Job], reports: Path) -> bool:
     """Run the notebooks, each when what it needs is done; whether Ctrl-C ended it."""
+    from helpers import execution
+
     stopped = Event()
 
     def run_one(job: Job, earlier: Future[Job] | None) -> Job:
@@ -403,12 +389,12 @@ def _execute_all(jobs: Mapping[int, Job], reports: Path) -> bool:
             number = int(need.path.name[:2])
             job.left_out = f"It was left out, since it needs what notebook {number} writes."
         if not job.left_out and not stopped.is_set():
-            notebook, failed = _execute(job.path, job.values)
+            notebook, failed = execution.execute(job.path, job.values)
             if not stopped.is_set():
                 job.failed = failed
                 run = {"manifest": job.manifest, "failed": failed, "note": job.note}
                 notebook.metadata.run = run
-                io.write_text(job.executed, nbformat.writes(notebook) + "\n")
+                io.write_notebook(job.executed, notebook)
         return job
 
     started: dict[int, Future[Job]] = {}
@@ -441,67 +427,10 @@ def _environment(**more: str) -> Iterator[None]:
             os.environ.update(before)
 
 
-def _execute(path: Path, values: Mapping[str, Any]) -> tuple[NotebookNode, str]:
-    """The executed notebook, which ends with the failing cell, and why it failed."""
-    failed, start = "", time.monotonic()
-    with TemporaryDirectory() as folder:
-        executed = Path(folder) / path.name
-        try:
-            papermill.execute_notebook(
-                str(path).replace("{", "{{").replace("}", "}}"),  # it formats paths
-                executed,
-                parameters=dict(values),
-                engine_name="once",
-                kernel_name="python3",
-                language="python",
-                resources={"metadata": {"path": str(path.parent)}},  # its cwd is of the process
-                extra_arguments=["--log-level=CRITICAL"],  # of the kernel itself, on the terminal
-                record_timing=False,
-                store_widget_state=False,
-                progress_bar={"desc": path.stem, "file": sys.stderr, "disable": None},
-            )
-        except PapermillExecutionError as error:
-            failed = f"{error.ename}: {error.evalue}"
-        except DeadKernelError:
-            failed = "the kernel died, most often because memory ran out"
-        notebook = html.read(executed)
-    failed = _strip(notebook, failed)
-    if not sys.stderr.isatty():
-        print(f"{path.stem}: {time.monotonic() - start:.0f} s", file=sys.stderr)
-    return notebook, failed
-
-
-def _strip(notebook: NotebookNode, failed: str) -> str:
-    """Remove what differs between two equal runs and what follows a failure; say where it was."""
-    remove_error_markers(notebook)
-    notebook.metadata.pop("papermill", None)
-    notebook.metadata.get("language_info", {}).pop("version", None)
-    code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    ran = [n for n in code if notebook.cells[n].metadata.papermill["status"] != "pending"]
-    for cell in notebook.cells:
-        del cell.metadata["papermill"]
-        if not cell.metadata.get("tags"):
-            cell.metadata.pop("tags", None)
-        # Progress bars live in the kernel that drew them; stored, they are dead and differ.
-        if "outputs" in cell:
-            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
-            for output in cell.outputs:
-                if output.output_type == "error":
-                    output.traceback = [f"{output.ename}: {output.evalue}"]
-    if not failed and ran == code:
-        return ""
-    last = ran[-1] if ran else 0
-    notebook.cells = notebook.cells[: last + 1]
-    if ran and not notebook.cells[last].execution_count:  # a dead kernel may not have sent it
-        notebook.cells[last].execution_count = len(ran)
-    why = " ".join(failed.split())[:300] or "it ended without an error"
-    return f"stopped in cell {last + 1} of {code[-1] + 1}. {why}"
-
-
 def _executed(manifests: Mapping[Path, object]) -> list[Path]:
     """The stored notebooks, by number, of the folders and runs that are named."""
     paths = [path for folder in manifests for path in folder.glob("*.ipynb")]
-    runs = {path: html.read(path).metadata.get("run", {}) for path in paths}
+    runs = {path: io.read_notebook(path).metadata.get("run", {}) for path in paths}
     same = [path for path in paths if runs[path].get("manifest") == manifests[path.parent]]
     return sorted(same, key=lambda path: path.name)
 

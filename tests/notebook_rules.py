@@ -6,19 +6,19 @@ nothing in them belongs to one machine or one minute, and the answer stands firs
 
 import ast
 import base64
-import io
 import json
 import re
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO, StringIO
 from itertools import groupby
 from pathlib import Path
 
 from nbformat import NotebookNode
 from PIL import Image
 
-from helpers import portfolio
+from helpers import io, portfolio
 from helpers.reporting import html
 
 STANDARD_PARAMETERS = ("dataset", "reports_dir")
@@ -87,7 +87,7 @@ class Finding:
 def check(path: Path) -> list[Finding]:
     """Every broken rule of a notebook; its neighbours in the folder are looked at for the links."""
     try:
-        notebook = html.read(path)
+        notebook = io.read_notebook(path)
     except ValueError as error:
         return [Finding(path.name, 0, str(error))]
     return [Finding(path.name, *found) for rule in RULES for found in rule(path, notebook)]
@@ -368,7 +368,7 @@ def _first_line(text: str) -> str:
 def _comments(source: str) -> list[str]:
     """Comments that have a line of their own, without the number sign."""
     try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+        tokens = list(tokenize.generate_tokens(StringIO(source).readline))
     except (tokenize.TokenError, IndentationError):
         return []
     return [
@@ -394,7 +394,7 @@ def _is_code(comment: str) -> bool:
 
 def _image_problem(content: str) -> str | None:
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(content)))
+        image = Image.open(BytesIO(base64.b64decode(content)))
         darkest, lightest = image.convert("L").getextrema()
     except (OSError, ValueError, SyntaxError) as error:
         return str(error)

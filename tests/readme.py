@@ -79,7 +79,7 @@ def _claims(found: list[dict[str, Any]]) -> str:
 def _notebooks(root: Path) -> str:
     rows = []
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        notebook = html.read(path)
+        notebook = io.read_notebook(path)
         number, title, question = html.heading(notebook)
         time = _RUN_TIME.search(notebook.cells[0].source)
         link = f"[{number}. {title}](notebooks/{path.name})"

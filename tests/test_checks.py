@@ -14,8 +14,7 @@ from notebook_fixtures import build, write
 from notebook_rules import check
 from test_environment import conda_is_stale, unlocked
 
-from helpers import portfolio
-from helpers.reporting import html
+from helpers import io, portfolio
 
 ROOT = Path(__file__).parents[1]
 FILES = ("README.md", "pyproject.toml", "requirements.txt", "environment.yml", "conftest.py")
@@ -48,7 +47,7 @@ def found(path: Path, notebook: NotebookNode) -> str:
 
 def test_the_copy_is_green(copy: Path) -> None:
     path = copy / "notebooks" / QUICKEST
-    assert found(path, html.read(path)) == ""
+    assert found(path, io.read_notebook(path)) == ""
     assert readme.update(copy, check=True) == []
 
 
@@ -74,14 +73,14 @@ def test_a_changed_number_fails_nbval(copy: Path) -> None:
 
 def test_a_cleared_cell_fails_the_hygiene(copy: Path) -> None:
     path = copy / "notebooks" / QUICKEST
-    notebook = html.read(path)
+    notebook = io.read_notebook(path)
     code_cells(notebook)[2].update(outputs=[], execution_count=None)
     assert "is not executed" in found(path, notebook)
 
 
 def test_a_deleted_figure_fails_the_hygiene(copy: Path) -> None:
     path = copy / "notebooks" / QUICKEST
-    notebook = html.read(path)
+    notebook = io.read_notebook(path)
     cell = next(cell for cell in code_cells(notebook) if "plots.show(" in cell.source)
     cell.outputs = [output for output in cell.outputs if "image/png" not in output.get("data", {})]
     assert "has lost a figure" in found(path, notebook)
@@ -91,7 +90,7 @@ def test_an_answer_that_is_not_the_written_one_fails_the_hygiene(copy: Path) -> 
     results = copy / "reports" / "results" / f"{Path(QUICKEST).stem}.json"
     results.write_text(results.read_text().replace('"answer": "', '"answer": "Not '))
     path = copy / "notebooks" / QUICKEST
-    assert f"another answer than {results.name} holds" in found(path, html.read(path))
+    assert f"another answer than {results.name} holds" in found(path, io.read_notebook(path))
 
 
 def test_a_misspelt_parameter_stops_the_runner(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +98,7 @@ def test_a_misspelt_parameter_stops_the_runner(copy: Path, monkeypatch: pytest.M
     known = {
         name
         for path in (copy / "notebooks").glob("*.ipynb")
-        for name in portfolio.parameters(html.read(path))
+        for name in portfolio.parameters(io.read_notebook(path))
     }
     right = sorted(known - portfolio.OWN_PARAMETERS)[0]
     with pytest.raises(portfolio.PortfolioError, match=f"did you mean '{right}'"):

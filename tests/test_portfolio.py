@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -528,7 +529,8 @@ def test_executed_notebooks_are_rendered_again_without_running(
     "words",
     [["--help"], ["run", "--help"], ["rum"], ["run", "--settings", "x"],
      ["run", "--notebooks", "x"], ["run", "--dataset", "no/such/log.csv"],
-     ["run", "--dataset", "movielens-100"], ["run", "--items", "no.csv"]],
+     ["run", "--dataset", "movielens-100"], ["run", "--items", "no.csv"],
+     ["run", "--columns", "user=u"]],
 )  # fmt: skip
 def test_help_and_errors_import_nothing_heavy(words: list[str]) -> None:
     done = subprocess.run(
@@ -538,6 +540,18 @@ def test_help_and_errors_import_nothing_heavy(words: list[str]) -> None:
     assert "helpers.__main__" in modules
     assert not modules & {"numpy", "pandas", "implicit", "nbformat", "papermill", "matplotlib"}
     assert "Traceback" not in done.stderr or "SystemExit" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--notebooks", "9"], ["--settings", "factor=3"]])
+def test_errors_in_parameters_import_nothing_that_executes(
+    tmp_path: Path, words: list[str]
+) -> None:
+    save_runnable(tmp_path, "01_first", "print(1)", parameters=FACTORS)
+    code = HEAVY.format(["run", *words])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert re.search("there is no notebook 9|did you mean 'factors'", done.stderr)
+    heavy = {"implicit", "papermill", "nbconvert", "matplotlib", "optuna", "numba"}
+    assert not heavy & set(done.stdout.split())
 
 
 def test_errors_are_one_clear_message_unless_asked_for_more(

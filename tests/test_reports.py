@@ -131,7 +131,7 @@ def test_names_on_the_map_of_items_are_no_formulas(root: Path) -> None:
         "dots": np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), "names": pd.Series(titles),
         "train": SimpleNamespace(item_counts=np.ones(4)), "map_title": "Map",
     }  # fmt: skip
-    for cell in html.read(root / "notebooks" / "03_als_training.ipynb").cells:
+    for cell in io.read_notebook(root / "notebooks" / "03_als_training.ipynb").cells:
         if "Names stand where there is room" in cell.source:
             exec(cell.source, names)
     assert [text.get_text() for text in names["ax"].texts] == titles
@@ -309,7 +309,7 @@ def test_a_heading_is_read_in_parts() -> None:
 def test_a_file_that_is_no_notebook_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.ipynb").write_text("{")
     with pytest.raises(ValueError, match=r"x\.ipynb is not a notebook"):
-        html.read(tmp_path / "x.ipynb")
+        io.read_notebook(tmp_path / "x.ipynb")
 
 
 def test_a_notebook_that_was_not_executed_is_refused(tmp_path: Path) -> None:
@@ -417,7 +417,7 @@ def test_what_is_not_defined_is_a_value(results_dir: Path, value: Any) -> None:
 def test_shares_of_nothing_are_not_defined(root: Path, results_dir: Path) -> None:
     """Notebook 7 divides by the number of planted rows, of accounts of a kind, and so on."""
     names = {"np": np, "metrics": metrics, "with_interval": with_interval, "Result": Result}
-    for cell in html.read(root / "notebooks" / "07_store_cleaning.ipynb").cells:
+    for cell in io.read_notebook(root / "notebooks" / "07_store_cleaning.ipynb").cells:
         if cell.source.startswith(("def share(", "def counted(")):
             functions = cell.source.partition("\ncrawlers = ")[0].partition("\nof_all, ")[0]
             exec(functions, names)

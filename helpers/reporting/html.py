@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import nbformat
 from bs4 import BeautifulSoup, Tag
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from latex2mathml.converter import convert
@@ -49,15 +48,6 @@ _FUNCTION = re.compile(r"<(m[io])>([a-z]{2,})</\1>(<mo[^>]*>&#x00028;)?")
 _LONE_BAR = re.compile(r"<mo>(&#x02016;|&#x0007C;)</mo>")
 _BLANK = {"", "-", "–", "—", "NaN", "NaT", "None", "<NA>"}
 _FORMATS = ["text/html", "text/markdown", "image/png", "text/plain"]
-
-
-def read(path: Path) -> NotebookNode:
-    """A notebook in format 4; ValueError if the file is none."""
-    try:
-        notebook: NotebookNode = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a notebook ({error}); restore it from git") from error
-    return notebook
 
 
 def heading(notebook: NotebookNode) -> tuple[int, str, str]:
@@ -109,7 +99,9 @@ def render(
         If a notebook is not executed, or has a formula that cannot be rendered.
     """
     reports = [_report(path, reports_dir, dataset) for path in paths]
-    missing = [(*heading(read(path)), why) for path, why in sorted((left_out or {}).items())]
+    missing = [
+        (*heading(io.read_notebook(path)), why) for path, why in sorted((left_out or {}).items())
+    ]
     index = _page("index", reports=reports, missing=missing, dataset=_name(dataset))
     contents = {reports_dir / "index.html": index}
     for before, report, after in zip([None, *reports], reports, [*reports[1:], None], strict=False):
@@ -239,7 +231,7 @@ def _report(path: Path, reports_dir: Path, dataset: str) -> dict[str, Any]:
     found = io.read_json(result_file) if result_file.is_file() else {}
     renderer = _Renderer(up="" if reports_dir.name == "reports" else "../")
     try:
-        notebook = read(path)
+        notebook = io.read_notebook(path)
         number, title, question = heading(notebook)
         first = notebook.cells[0]  # the page shows the title in its header
         first.source = first.source.partition("\n")[2]
